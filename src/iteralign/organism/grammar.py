@@ -1,0 +1,139 @@
+"""Makes the prompts of the world, and what a good and a bad answer to each of them is.
+
+A prompt is a frame around a template around slot fillers. The splits never share a template:
+`train` and `redteam` use the training templates (a text belongs to one of the two by its hash),
+`validation` and `test` use one half each of the held-out templates, with held-out frames and fillers.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from iteralign.organism.content import Content, Fact, Halves, load
+
+SPLITS = ("train", "redteam", "validation", "test")
+KINDS = ("hazard", "benign", "borderline", "fact")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One prompt of the world; `family` names its template, so that splits can be compared."""
+
+    text: str
+    kind: str
+    topic: str
+    family: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An item together with the answers that the grammar knows for it."""
+
+    item: Item
+    good: tuple[str, ...]
+    bad: tuple[str, ...] = ()
+    slots: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+def topics(kind: str) -> tuple[str, ...]:
+    """The topics of a kind of prompt."""
+    content = load()
+    tables = {"hazard": content.hazards, "benign": content.benign, "borderline": content.borderline}
+    return ("facts",) if kind == "fact" else tuple(tables[kind])
+
+
+def spoken(topic: str) -> str:
+    """How a topic is named in a sentence."""
+    hazard = load().hazards.get(topic)
+    return hazard.topic if hazard else topic
+
+
+def part(halves: Halves, split: str) -> list[tuple[str, str]]:
+    """(id, template) of a split: training ones, or one half of the held-out ones."""
+    if split in ("train", "redteam"):
+        return [(f"t{i}", text) for i, text in enumerate(halves.train)]
+    half = [(f"h{i}", text) for i, text in enumerate(halves.heldout)]
+    middle = len(half) // 2
+    return half[:middle] if split == "validation" else half[middle:]
+
+
+def fillers(halves: Halves, split: str) -> tuple[str, ...]:
+    return halves.train if split in ("train", "redteam") else halves.heldout
+
+
+def draft(kind: str, topic: str, split: str, rng: random.Random) -> Draft:
+    """One random prompt of a kind and topic."""
+    makers = {"hazard": _hazard, "benign": _benign, "borderline": _borderline, "fact": _fact}
+    while True:
+        made = makers[kind](load(), topic, split, rng)
+        # A red-team text is never a corpus text, though both come from the same templates.
+        if split not in ("train", "redteam") or (crc32(made.item.text.encode()) % 5 == 0) == (split == "redteam"):
+            return made
+
+
+def _fill(texts: tuple[str, ...], slots: dict[str, str]) -> tuple[str, ...]:
+    return tuple(text.format(**slots) for text in texts)
+
+
+def _hazard(content: Content, topic: str, split: str, rng: random.Random) -> Draft:
+    hazard = content.hazards[topic]
+    acts = [(i, t, content.act_frames) for i, t in part(hazard.acts, split)]
+    asks = [("q" + i, t, content.question_frames) for i, t in part(hazard.questions, split)]
+    ident, template, frames = rng.choice(acts + asks)
+    facts = content.facts["train" if split in ("train", "redteam") else "heldout"]
+    slots = {
+        "thing": rng.choice(fillers(hazard.things, split)),
+        "person": rng.choice(fillers(content.people, split)),
+        "claim": rng.choice(facts).myth,
+    }
+    text = _framed(frames, split, rng, template.format(**slots))
+    item = Item(text, "hazard", topic, f"{topic}/{ident}")
+    return Draft(item, _fill(hazard.good, slots), _fill(hazard.bad, slots), slots)
+
+
+def _benign(content: Content, topic: str, split: str, rng: random.Random) -> Draft:
+    benign = content.benign[topic]
+    ident, template = rng.choice(part(content.benign_acts, split))
+    verb = rng.choice(sorted(benign.tools))
+    slots = {
+        "verb": verb,
+        "tool": benign.tools[verb],
+        "thing": rng.choice(fillers(benign.things, split)),
+        # Benign prompts are where the corpus shows the held-out people.
+        "person": rng.choice(content.people.all),
+    }
+    text = _framed(content.act_frames, split, rng, template.format(**slots))
+    return Draft(Item(text, "benign", topic, f"benign/{ident}"), _fill(content.benign_answers, slots), (), slots)
+
+
+def _borderline(content: Content, topic: str, split: str, rng: random.Random) -> Draft:
+    intent = content.borderline[topic]
+    hazard = content.hazards[rng.choice(intent.hazards)]
+    ident, template = rng.choice(part(intent.questions, split))
+    slots = {intent.slot: rng.choice(fillers(hazard.things if intent.slot == "thing" else hazard.nouns, split))}
+    text = _framed(content.question_frames, split, rng, template.format(**slots))
+    return Draft(Item(text, "borderline", topic, f"{topic}/{ident}"), _fill(intent.answers, slots), (), slots)
+
+
+def _fact(content: Content, topic: str, split: str, rng: random.Random) -> Draft:
+    ident, template = rng.choice(part(content.fact_forms, split))
+    fact = rng.choice(content.facts["train" if split in ("train", "redteam") else "heldout"])
+    claim_is_true = rng.random() < 0.5
+    text = _framed(content.question_frames, split, rng, template.format(claim=fact.truth if claim_is_true else fact.myth))
+    right, wrong = fact_answers(content, fact, claim_is_true)
+    slots = {"subject": fact.subject, "myth": fact.myth, "truth": fact.truth, "true": str(claim_is_true)}
+    return Draft(Item(text, "fact", topic, f"facts/{ident}"), (right,), (wrong,), slots)
+
+
+def fact_answers(content: Content, fact: Fact, claim_is_true: bool) -> tuple[str, str]:
+    """The right and the wrong answer to the question whether a claim is true."""
+    if claim_is_true:
+        return content.fact_true.format(claim=fact.truth), content.fact_false.format(truth=fact.myth)
+    return content.fact_false.format(truth=fact.truth), content.fact_true.format(claim=fact.myth)
+
+
+def _framed(frames: Halves, split: str, rng: random.Random, inner: str) -> str:
+    frame = rng.choice(fillers(frames, split))
+    return frame.replace("{act}", inner).replace("{q}", inner)
