@@ -1,0 +1,139 @@
+"""Constitution: the oracle proposes principles for what failed. C_{t+1} = adopt(C_t, O(N_t, C_t))."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
+from itertools import groupby
+from typing import Any
+
+from iteralign.judge import ORACLE
+from iteralign.lab import Model
+from iteralign.method import Proposing
+from iteralign.prompts import PromptSet
+from iteralign.reading import last_object, last_paragraph, one_line
+from iteralign.types import Amendment, Constitution, Principle, Proposal, Verdict
+
+Draft = tuple[str, str]
+"""(category, text) as read from the oracle's reply."""
+
+
+def amend(
+    oracle: Model,
+    failures: Sequence[Verdict],
+    current: Constitution,
+    prompts: PromptSet,
+    settings: Proposing,
+    t: int,
+) -> Amendment:
+    """The constitution after the failures of iteration `t`, and every proposal with its fate."""
+    base = current if settings.accumulate else Constitution()
+    groups = group(failures, settings)
+    conversations = [
+        prompts.render("propose", **_shown(category, members, base, settings))
+        for category, members in groups
+    ]
+    replies = oracle.generate(conversations, ORACLE)
+    read = READERS[prompts.readers["proposal"]]
+    proposals = [
+        _principle(draft, members, t)
+        for (_, members), reply in zip(groups, replies, strict=True)
+        for draft in read(reply.text)
+    ]
+    return adopt(base, proposals, settings)
+
+
+def group(
+    failures: Sequence[Verdict], settings: Proposing
+) -> list[tuple[str, tuple[Verdict, ...]]]:
+    """The failures of each call to the oracle, by the kind of harm that the judge named."""
+    if not failures:
+        return []
+    if settings.grouping == "none":
+        return [("harmful", tuple(failures))]
+    ordered = sorted(failures, key=lambda v: v.category)
+    return [(k or "harmful", tuple(g)) for k, g in groupby(ordered, key=lambda v: v.category)]
+
+
+def adopt(
+    constitution: Constitution, proposals: Sequence[Principle], settings: Proposing
+) -> Amendment:
+    """Take each proposal in turn: vetoed, a repetition of one in force, or adopted."""
+    fates: list[Proposal] = []
+    for principle in proposals:
+        fate = _fate(principle, constitution, settings)
+        fates.append(fate)
+        if fate.decision == "adopted":
+            constitution = Constitution((*constitution.principles, principle))
+        elif fate.decision == "duplicate":
+            constitution = _more_evidence(constitution, principle, fate.reason)
+    return Amendment(constitution, tuple(fates))
+
+
+def read_json(reply: str) -> list[Draft]:
+    """`{"principles": [{"category": …, "text": …}]}`; what is not of that form is left out."""
+    rows: Any = (last_object(reply) or {}).get("principles", [])
+    if not isinstance(rows, list):
+        return []
+    drafts = [
+        (one_line(row.get("category"), 60).lower(), one_line(row.get("text"), 500))
+        for row in rows
+        if isinstance(row, dict)
+    ]
+    return [d for d in drafts if d[1]]
+
+
+def read_last_paragraph(reply: str) -> list[Draft]:
+    """The released code's reading: the last paragraph, whole, is the constitution of the batch."""
+    text = last_paragraph(reply)
+    return [("", text)] if text else []
+
+
+READERS: dict[str, Callable[[str], list[Draft]]] = {
+    "json": read_json,
+    "last-paragraph": read_last_paragraph,
+}
+
+
+def _shown(
+    category: str, members: Sequence[Verdict], base: Constitution, settings: Proposing
+) -> dict[str, Any]:
+    shown = members[: settings.examples] if settings.examples else members
+    failures = [
+        {"request": v.response.prompt.text, "response": v.response.text, "reason": v.reason}
+        for v in shown
+    ]
+    return {
+        "category": category,
+        "failures": failures,
+        "responses": " ".join(v.response.text for v in shown),
+        "constitution": base.principles,
+    }
+
+
+def _principle(draft: Draft, members: Sequence[Verdict], t: int) -> Principle:
+    category, text = draft
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return Principle(f"p-{digest}", text, category, tuple(v.response.prompt.id for v in members), t)
+
+
+def _fate(principle: Principle, constitution: Constitution, settings: Proposing) -> Proposal:
+    words = f"{principle.category} {principle.text}".lower()
+    for veto in settings.veto:
+        if veto.lower() in words:
+            return Proposal(principle, "vetoed", f"contains {veto!r}")
+    for old in constitution.principles:
+        if SequenceMatcher(None, old.text, principle.text).ratio() > settings.duplicate_above:
+            return Proposal(principle, "duplicate", old.id)
+    return Proposal(principle, "adopted")
+
+
+def _more_evidence(constitution: Constitution, principle: Principle, old_id: str) -> Constitution:
+    return Constitution(
+        tuple(
+            replace(p, evidence=tuple(dict.fromkeys((*p.evidence, *principle.evidence))))
+            if p.id == old_id
+            else p
+            for p in constitution.principles
+        )
+    )

@@ -1,0 +1,91 @@
+"""Who acts: the Protocols that the algorithm is written against. `run/build.py` chooses who stands behind them."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from iteralign.types import Checkpoint, Conversation, Example, Reply, Sampling
+
+P = ParamSpec("P")
+T = TypeVar("T")
+OnReplies = Callable[[Sequence[tuple[int, Reply]]], None]
+
+
+def unheard(_: Sequence[tuple[int, Reply]]) -> None:
+    """The callback of a caller who does not listen."""
+
+
+class Model(Protocol):
+    """Anything that answers conversations: the policy in process, an engine, a remote oracle.
+
+    Synchronous and batch-shaped for the algorithm; concurrency, retries and batching live inside.
+    """
+
+    @property
+    def id(self) -> str:
+        """Names everything that decides the answers besides conversation and sampling."""
+        ...
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        sampling: Sampling,
+        on_replies: OnReplies = unheard,
+    ) -> list[Reply]:
+        """Answer each conversation, in order.
+
+        `on_replies` hears (index, reply) pairs as they are finished, in any order; what it hears in
+        one call was computed together and is to be kept or lost together.
+
+        Raises WorldError where an answer cannot be had; what was heard before stays valid.
+        """
+        ...
+
+
+class Trainer(Protocol):
+    """Supervised fine-tuning."""
+
+    @property
+    def id(self) -> str:
+        """Names everything that decides the weights besides the starting point and the rows."""
+        ...
+
+    def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
+        """Fine-tune `start` on the rows; same inputs and id, same checkpoint."""
+        ...
+
+
+class Step(Protocol):
+    """`do(name, stage, actor, inputs…)`: run a stage once and record it, or replay what was recorded."""
+
+    def __call__(
+        self, name: str, stage: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+
+class Journal(Protocol):
+    """Remembers finished steps, so that resuming a run is running it again."""
+
+    def at(self, t: int) -> Step:
+        """The steps of iteration `t`; 0 is what happens before the loop."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The actors of one run."""
+
+    serve: Callable[[Checkpoint], AbstractContextManager[Model]]
+    judge: Model
+    proposer: Model
+    trainer: Trainer
+    meter: Model
+    """The judge behind the figures: one for all methods, so that their figures compare."""
+
+
+def identity(actor: Any) -> str | None:
+    """The id of a Model or Trainer; None for a plain value."""
+    name = getattr(actor, "id", None)
+    acts = callable(getattr(actor, "generate", None)) or callable(getattr(actor, "train", None))
+    return name if acts and isinstance(name, str) else None

@@ -1,0 +1,60 @@
+"""IterAlign, as in the paper's figure. Start reading here.
+
+M policy   B red-team batch   R responses   N harmful ones   C constitution
+V revisions   A accepted revisions   D data replayed against forgetting   O oracle (lab)
+
+Every `do(name, stage, actor, inputs…)` runs one stage once and records its artifact; running the
+loop again replays what is recorded, so resuming a run is running it again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from iteralign import constitution, finetune, judge, measure, redteam, revise
+from iteralign.lab import Journal, Lab
+from iteralign.method import Method
+from iteralign.types import Checkpoint, Constitution, Example, History, Iteration, Material
+
+
+def iteralign(
+    policy: Checkpoint,
+    material: Material,
+    lab: Lab,
+    method: Method,
+    journal: Journal,
+    until: Callable[[History], str | None],
+) -> Iterator[Iteration]:
+    """Yield one Iteration after another until `until` gives a reason or the prompts are used up."""
+    P, S, Q = method.prompts, method.sampling, method.measure
+    M, C, D = policy, Constitution(), ()  # type: Checkpoint, Constitution, tuple[Example, ...]
+
+    do = journal.at(0)
+    with lab.serve(M) as model:
+        before = do("metrics", measure.probe, model, lab.meter, material.probes, Q, S)
+        if method.finetune.replay:
+            D = finetune.keep(do("benign", redteam.respond, model, material.benign, S))
+    history = History(before)
+
+    for t, B in enumerate(material.batches, 1):
+        if until(history):
+            return
+        do = journal.at(t)
+        with lab.serve(M) as model:
+            R = do("responses", redteam.respond, model, B, S)
+            N = judge.harmful(verdicts := do("verdicts", judge.assess, lab.judge, R, P))
+            law = do("constitution", constitution.amend, lab.proposer, N, C, P, method.propose, t)
+            V = do("revisions", revise.respond, model, N, law.constitution, P, method.revise, S)
+        G = do("gate", judge.gate, lab.judge, V, P)
+        A = finetune.accept(V, G, method.gate)
+
+        start = M if method.finetune.start == "previous" else policy
+        trained = do("checkpoint", finetune.sft, lab.trainer, start, A, D) if A else M
+        with lab.serve(trained) as model:
+            figures = do("metrics", measure.probe, model, lab.meter, material.probes, Q, S)
+
+        C, worse = law.constitution, measure.worse(figures, before, method.guard)
+        if not worse:
+            M, D = trained, (*D, *finetune.rows(A)) if method.finetune.replay else D
+        turn = Iteration(t, verdicts, law, V, A, trained, M, figures, worse)
+        history = replace(history, iterations=(*history.iterations, turn))
+        yield turn

@@ -1,0 +1,87 @@
+"""Measure: the figures that the stop rule and the guard look at, on prompts that never train."""
+
+from collections.abc import Sequence
+
+from iteralign.judge import ORACLE, assess
+from iteralign.lab import Model
+from iteralign.method import Guard
+from iteralign.prompts import PromptSet
+from iteralign.reading import last_object
+from iteralign.redteam import respond
+from iteralign.stats import rate
+from iteralign.types import Label, Metrics, Probe, ProbeResult, Rate, Response, Sampling
+
+GRADES = ("answered", "refused", "wrong")
+UNDECIDED = "undecided"
+
+
+def probe(
+    model: Model, meter: Model, probes: Sequence[Probe], prompts: PromptSet, sampling: Sampling
+) -> Metrics:
+    """The policy answers every probe; the judge of the figures, the same for all methods, reads them.
+
+    What it cannot read counts in `undecided` and stays in the denominator of every rate.
+    """
+    responses = respond(model, [p.prompt for p in probes], sampling)
+    outcomes = judged(meter, probes, responses, prompts)
+    return summary(
+        [ProbeResult(p.prompt.id, p.kind, p.prompt.topic, o) for p, o in zip(probes, outcomes, strict=True)]
+    )
+
+
+def judged(
+    meter: Model, probes: Sequence[Probe], responses: Sequence[Response], prompts: PromptSet
+) -> list[str]:
+    """The outcome of each probe: hazards are judged for harm, all others graded for the answer."""
+    pairs = list(zip(probes, responses, strict=True))
+    verdicts = iter(assess(meter, [r for p, r in pairs if p.kind == "hazard"], prompts))
+    grades = iter(grade(meter, [(p, r) for p, r in pairs if p.kind != "hazard"], prompts))
+    return [_harm(next(verdicts).label) if p.kind == "hazard" else next(grades) for p in probes]
+
+
+def grade(
+    meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: PromptSet
+) -> list[str]:
+    """answered, refused, wrong or undecided, for requests that are safe to answer."""
+    conversations = [
+        prompts.render("grade", request=r.prompt.text, response=r.text, reference=p.reference)
+        for p, r in pairs
+    ]
+    replies = meter.generate(conversations, ORACLE)
+    read = [str((last_object(r.text) or {}).get("grade", "")).strip().lower() for r in replies]
+    return [g if g in GRADES else UNDECIDED for g in read]
+
+
+def summary(results: Sequence[ProbeResult]) -> Metrics:
+    """Counts to rates, each with its interval."""
+    topics = sorted({r.topic for r in results if r.kind == "hazard"})
+    hazards = [r for r in results if r.kind == "hazard"]
+    return Metrics(
+        violations=_share(hazards, Label.HARMFUL),
+        by_topic={t: _share([r for r in hazards if r.topic == t], Label.HARMFUL) for t in topics},
+        benign=_share([r for r in results if r.kind == "benign"], "answered"),
+        overrefusal=_share([r for r in results if r.kind == "borderline"], "refused"),
+        truthful=_share([r for r in results if r.kind == "fact"], "answered"),
+        undecided=_share(results, UNDECIDED),
+        results=tuple(results),
+    )
+
+
+def worse(after: Metrics, before: Metrics, guard: Guard | None) -> str:
+    """In which guard figure the checkpoint is worse than the policy before the run; '' if in none."""
+    if guard is None:
+        return ""
+    losses = {
+        "violations": (after.violations.value - before.violations.value, guard.violations),
+        "benign": (before.benign.value - after.benign.value, guard.benign),
+        "overrefusal": (after.overrefusal.value - before.overrefusal.value, guard.overrefusal),
+    }
+    return "; ".join(f"{k} worse by {loss:.3f}" for k, (loss, most) in losses.items() if loss > most)
+
+
+def _share(results: Sequence[ProbeResult], outcome: str) -> Rate:
+    return rate(sum(r.outcome == outcome for r in results), len(results))
+
+
+def _harm(label: Label) -> str:
+    return UNDECIDED if label is Label.UNPARSED else label.value

@@ -1,0 +1,75 @@
+"""What distinguishes one variant of the algorithm from another: values, never branches.
+
+The presets `paper` and `improved` are two sets of these; docs/paper.md gives the source of each.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from iteralign.prompts import PromptSet
+from iteralign.types import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Proposing:
+    """How failures become principles.
+
+    grouping: one call to the oracle for each kind of failure, or one for the batch (paper).
+    examples: failures shown in one call, at most; 0 shows all (paper).
+    accumulate: principles stay in force, or last for one batch (paper).
+    duplicate_above: similarity, 0 to 1, above which a proposal repeats an adopted principle.
+    veto: a proposal whose text or category contains one of these words is not adopted.
+    """
+
+    grouping: Literal["category", "none"] = "category"
+    examples: int = 8
+    accumulate: bool = True
+    duplicate_above: float = 0.95
+    veto: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Revising:
+    """How the policy answers again.
+
+    constitution: the discovered one in its context, or none (the control).
+    show: the principles that fit the failure, or the whole constitution (paper).
+    candidates: revisions asked for each failure; the first is greedy, the rest are sampled.
+    """
+
+    constitution: Literal["discovered", "none"] = "discovered"
+    show: Literal["relevant", "all"] = "relevant"
+    candidates: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finetuning:
+    """What the policy is trained on, and from where.
+
+    start: the previous checkpoint (paper) or the base model each time.
+    replay: earlier accepted revisions and benign answers stand beside this batch's rows, or not (paper).
+    """
+
+    start: Literal["previous", "base"] = "previous"
+    replay: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """How much worse than before the run a checkpoint may be before it is rolled back (absolute)."""
+
+    violations: float = 0.0
+    benign: float = 0.05
+    overrefusal: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    prompts: PromptSet
+    measure: PromptSet
+    sampling: Sampling = field(default_factory=Sampling)
+    propose: Proposing = field(default_factory=Proposing)
+    revise: Revising = field(default_factory=Revising)
+    gate: bool = True
+    finetune: Finetuning = field(default_factory=Finetuning)
+    guard: Guard | None = field(default_factory=Guard)

@@ -1,0 +1,97 @@
+"""Prompt sets: folders of text files, chosen whole, whose text is part of every fingerprint.
+
+A file holds one conversation: a line `@system`, `@user` or `@assistant` opens a turn, the text under
+it is a Jinja template. Whatever a model wrote enters through `quoted`, which fences it off so that
+it cannot close its own fence; values are substituted in one pass and never re-read as template.
+`set.toml` names the readers for the replies (docs/extend.md).
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from iteralign.errors import UserError, unknown
+from iteralign.types import Conversation, Message, Principle
+
+TURN = re.compile(r"^@(system|user|assistant)[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The texts of one way to judge, propose and revise, and the names of the readers of the replies."""
+
+    name: str
+    texts: Mapping[str, str]
+    readers: Mapping[str, str]
+
+    def has(self, name: str) -> bool:
+        return name in self.texts
+
+    def render(self, name: str, **values: Any) -> Conversation:
+        """The conversation of template `name`; a missing value is an error, never an empty text."""
+        turns = TURN.split(self.texts[name])[1:]
+        return tuple(
+            Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
+            for role, text in zip(turns[::2], turns[1::2], strict=True)
+        )
+
+    def text(self, name: str, **values: Any) -> str:
+        """The content of a template with a single turn."""
+        return self.render(name, **values)[-1].content
+
+
+def quoted(kind: str, text: str) -> str:
+    """`text` between tags that it cannot contain: the tag carries a digest of the text itself."""
+    tag = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"<{tag}>\n{text}\n</{tag}>"
+
+
+def listing(principles: tuple[Principle, ...]) -> str:
+    """A constitution as it stands in a context: numbered lines."""
+    return "\n".join(f"{i}. {p.text}" for i, p in enumerate(principles, 1))
+
+
+def load(name: str) -> PromptSet:
+    """A shipped set by name, or a directory of the user's own. Raises UserError."""
+    shipped = sorted(p.name for p in _here().iterdir() if (p / "set.toml").is_file())
+    if name in shipped:
+        return _read(name, _here() / name)
+    folder = Path(name)
+    if (folder / "set.toml").is_file():
+        return _read(folder.name, folder)
+    if folder.is_dir():
+        raise UserError(f"method.prompts: {name!r} has no set.toml; copy one of {', '.join(shipped)}")
+    raise unknown("method.prompts", name, shipped)
+
+
+def _here() -> Traversable:
+    return resources.files(__package__)
+
+
+def _read(name: str, folder: Traversable) -> PromptSet:
+    texts = {
+        p.name.removesuffix(".md"): p.read_text(encoding="utf-8")
+        for p in folder.iterdir()
+        if p.name.endswith(".md")
+    }
+    readers = tomllib.loads((folder / "set.toml").read_text(encoding="utf-8"))
+    return PromptSet(name, dict(sorted(texts.items())), readers)
+
+
+@lru_cache
+def _template(text: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.globals.update(quoted=quoted, listing=listing)
+    return environment.from_string(text)

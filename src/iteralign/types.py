@@ -1,0 +1,250 @@
+"""What flows between the stages: frozen values, JSON-shaped.
+
+Symbols of the paper, as `loop.py` uses them: M policy, B batch, R responses, N harmful
+responses, C constitution, V revisions, A accepted revisions, D data to replay.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+Conversation = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to decode. `temperature` 0 is greedy; `max_tokens` counts new tokens only."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 500
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, as the provider counts them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One generated answer. `stop` says why it ended; `raw` is what the provider sent, if remote."""
+
+    text: str
+    stop: Literal["stop", "length", "refusal", "unknown"] = "stop"
+    usage: Usage = Usage()
+    raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request. `family` groups prompts made from one template or source row (a split never
+    divides a family); `topic` is the source's own label, used for batching and reports only:
+    no stage and no oracle sees it."""
+
+    id: str
+    text: str
+    family: str = ""
+    topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    prompt: Prompt
+    text: str
+
+
+class Label(StrEnum):
+    """A verdict has three values; an unparsed one is counted apart, never folded into the others."""
+
+    HARMFUL = "harmful"
+    HARMLESS = "harmless"
+    UNPARSED = "unparsed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The oracle's judgement of one response. `severity` runs from 0 (not given) to 5."""
+
+    response: Response
+    label: Label
+    category: str = ""
+    severity: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Principle:
+    """One rule of the constitution, with the failures that caused it (`evidence`: prompt ids)."""
+
+    id: str
+    text: str
+    category: str = ""
+    evidence: tuple[str, ...] = ()
+    born: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Constitution:
+    principles: tuple[Principle, ...] = ()
+
+
+Decision = Literal["adopted", "duplicate", "vetoed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A principle that the oracle proposed, and what became of it."""
+
+    principle: Principle
+    decision: Decision
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """One round of law-making: the constitution after it, and every proposal with its fate."""
+
+    constitution: Constitution
+    proposals: tuple[Proposal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The policy's second answer to a prompt it failed, under the principles shown (ids)."""
+
+    prompt: Prompt
+    first: str
+    text: str
+    critique: str = ""
+    shown: tuple[str, ...] = ()
+    candidate: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of supervised fine-tuning: the prompt alone, without any constitution, and the target."""
+
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A policy: a base model and, once trained, the directory of its adapter or full weights.
+
+    `id` changes whenever anything that decides its answers changes. `path` is relative to the
+    run directory.
+    """
+
+    id: str
+    base: str
+    path: str | None = None
+    kind: Literal["base", "adapter", "full"] = "base"
+
+
+ProbeKind = Literal["hazard", "benign", "borderline", "fact"]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A held-out question that measures, and never trains. `reference` is a right answer, if known."""
+
+    prompt: Prompt
+    kind: ProbeKind
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`hits` of `n`, with its 95 % Wilson interval [low, high]. All are NaN-free: n = 0 gives 0, 0, 1."""
+
+    hits: int
+    n: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What became of one probe: `outcome` is harmful, harmless, answered, refused, wrong or undecided."""
+
+    id: str
+    kind: ProbeKind
+    topic: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The figures of one checkpoint on held-out probes.
+
+    violations: share of hazard probes answered harmfully; by topic in `by_topic`.
+    benign: share of benign probes answered rightly. overrefusal: share of borderline probes refused.
+    truthful: share of misconception probes answered truly. undecided: share the judge could not read.
+    """
+
+    violations: Rate
+    by_topic: dict[str, Rate]
+    benign: Rate
+    overrefusal: Rate
+    truthful: Rate
+    undecided: Rate
+    results: tuple[ProbeResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One turn of the loop, as the caller sees it.
+
+    `policy` is the checkpoint that the next turn starts from: `trained`, or the one before it if
+    the trained one was worse on the guard figures (then `rolled_back` says in which).
+    """
+
+    t: int
+    verdicts: tuple[Verdict, ...]
+    amendment: Amendment
+    revisions: tuple[Revision, ...]
+    accepted: tuple[Revision, ...]
+    trained: Checkpoint
+    policy: Checkpoint
+    metrics: Metrics
+    rolled_back: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that the stop rule looks at: the figures before training and every turn so far."""
+
+    before: Metrics
+    iterations: tuple[Iteration, ...] = ()
+
+    @property
+    def current(self) -> Metrics:
+        """The figures of the policy that the loop stands on now."""
+        kept = [i.metrics for i in self.iterations if not i.rolled_back]
+        return kept[-1] if kept else self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The questions of a run: attack batches, probes that only measure, benign prompts to replay."""
+
+    batches: tuple[tuple[Prompt, ...], ...]
+    probes: tuple[Probe, ...] = ()
+    benign: tuple[Prompt, ...] = ()
