@@ -7,7 +7,7 @@ Every `do(name, stage, actor, inputs…)` runs one stage once and records its ar
 loop again replays what is recorded, so resuming a run is running it again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from iteralign import constitution, finetune, judge, measure, redteam, revise
@@ -23,8 +23,8 @@ def iteralign(
     method: Method,
     journal: Journal,
     until: Callable[[History], str | None],
-) -> Iterator[Iteration]:
-    """Yield one Iteration after another until `until` gives a reason or the prompts are used up."""
+) -> Generator[Iteration, None, str]:
+    """Yield one Iteration after another; return why it ended: `until`'s reason, or no prompts left."""
     P, S, Q = method.prompts, method.sampling, method.measure
     M, C, D = policy, Constitution(), ()  # type: Checkpoint, Constitution, tuple[Example, ...]
 
@@ -36,8 +36,8 @@ def iteralign(
     history = History(before)
 
     for t, B in enumerate(material.batches, 1):
-        if until(history):
-            return
+        if reason := until(history):
+            return reason
         do = journal.at(t)
         with lab.serve(M) as model:
             R = do("responses", redteam.respond, model, B, S)
@@ -58,3 +58,4 @@ def iteralign(
         turn = Iteration(t, verdicts, law, V, A, trained, M, figures, worse)
         history = replace(history, iterations=(*history.iterations, turn))
         yield turn
+    return until(history) or "prompts used up"

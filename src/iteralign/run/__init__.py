@@ -1,0 +1,1 @@
+"""Everything a run needs around the algorithm: config, composition, journal, provenance, budget."""

@@ -1,0 +1,116 @@
+"""The composition root: the only file that knows who stands behind the Protocols."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from iteralign import prompts
+from iteralign.errors import UserError
+from iteralign.lab import Lab
+from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
+from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.remote import RemoteModel, RemoteSettings
+from iteralign.run.config import Config
+from iteralign.run.journal import Journal
+from iteralign.run.material import material, probes
+from iteralign.run.stopping import Stopping
+from iteralign.stop import StopRule
+from iteralign.training.sft import SftSettings, SftTrainer
+from iteralign.types import Checkpoint, History, Material, Probe, Sampling
+
+PROVIDERS = {"organism": "iteralign.organism.provider"}
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """All that the loop is called with, and the probes that only the report sees."""
+
+    policy: Checkpoint
+    material: Material
+    lab: Lab
+    method: Method
+    until: Callable[[History], str | None]
+    test: tuple[Probe, ...]
+
+
+def assemble(config: Config, root: Path, journal: Journal) -> Assembly:
+    """Actors and values of a run. Loads no weights. Raises UserError."""
+    base = model_path(config.policy.model)
+    return Assembly(
+        policy=Checkpoint(identity_of(base, config.policy.revision), config.policy.model),
+        material=material(config),
+        lab=_lab(config, base, root, journal),
+        method=method(config),
+        until=Stopping(StopRule(**config.stop.model_dump()), config.budget, root),
+        test=probes(config.test, "test"),
+    )
+
+
+def method(config: Config) -> Method:
+    """The variant of the algorithm that the config describes."""
+    guard = config.guard.model_dump(exclude={"enabled"})
+    return Method(
+        prompts=prompts.load(config.method.prompts),
+        measure=prompts.load("measure"),
+        sampling=Sampling(**config.sampling.model_dump(), seed=config.seed),
+        propose=Proposing(**config.propose.model_dump()),
+        revise=Revising(**config.revise.model_dump()),
+        gate=config.gate.enabled,
+        finetune=Finetuning(**config.finetune.model_dump()),
+        guard=Guard(**guard) if config.guard.enabled else None,
+    )
+
+
+def model_path(name: str) -> str:
+    """What to load: the shipped organism's directory, a directory, or a hub id as it is."""
+    if name == "organism":
+        return str(resources.files("iteralign.organism") / "weights")
+    return name
+
+
+def identity_of(base: str, revision: str | None) -> str:
+    """An id that changes with the weights: a digest of a directory's files, or hub id and revision."""
+    folder = Path(base)
+    if not folder.is_dir():
+        return f"{base}@{revision or 'main'}"
+    weights = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
+    if not (folder / "config.json").is_file():
+        raise UserError(f"policy.model: {base!r} is not a model directory: it has no config.json")
+    digest = hashlib.sha256()
+    for file in weights:
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return f"local-{digest.hexdigest()[:16]}"
+
+
+def planted(config: Config) -> tuple[str, ...] | None:
+    """The gaps that an organism was given, the known truth; None for any other model."""
+    card = Path(model_path(config.policy.model)) / "organism.json"
+    if not card.is_file():
+        return None
+    facts: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+    return tuple(facts["gaps"])
+
+
+def _lab(config: Config, base: str, root: Path, journal: Journal) -> Lab:
+    policy, oracle = config.policy, config.oracle
+    policies = HfPolicies(root, base, HfSettings(**policy.model_dump(exclude={"model", "backend"})))
+    training = SftSettings(**config.training.model_dump(), seed=config.seed)
+    trainer = SftTrainer(root, base, training, on_progress=journal.progress)
+    settings = RemoteSettings(
+        max_connections=oracle.max_connections, timeout_s=oracle.timeout_s, max_retries=oracle.max_retries
+    )
+
+    def remote(name: str | None) -> RemoteModel:
+        return RemoteModel(name or oracle.model, settings, providers=PROVIDERS)
+
+    return Lab(
+        serve=policies.serve,
+        judge=remote(oracle.judge),
+        proposer=remote(oracle.proposer),
+        trainer=trainer,
+        meter=remote(oracle.meter),
+    )

@@ -1,0 +1,263 @@
+"""One file a run: a preset, and what departs from it. An unknown key is an error that names the nearest right one."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from iteralign.errors import UserError, unknown
+from iteralign.run.mistakes import explain
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Policy(Section):
+    """The model to align: `organism`, a directory or a hub id."""
+
+    model: str = "organism"
+    backend: Literal["hf"] = "hf"
+    revision: str | None = None
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch_size: int = Field(64, ge=1)
+    template: Literal["auto", "chat", "plain"] = "auto"
+    trust_remote_code: bool = False
+
+
+class Oracle(Section):
+    """The stronger model, as provider/model; judge, proposer and meter default to `model`."""
+
+    model: str = "organism/oracle"
+    judge: str | None = None
+    proposer: str | None = None
+    meter: str | None = None
+    max_connections: int = Field(16, ge=1)
+    timeout_s: float = Field(120.0, gt=0)
+    max_retries: int = Field(6, ge=0)
+
+
+class Redteam(Section):
+    """The attack: where prompts come from, how many, how they are cut into batches."""
+
+    source: str = "organism"
+    field: str = "prompt"
+    n: int = Field(480, ge=1)
+    batch: int = Field(60, ge=1)
+    order: Literal["given", "shuffle", "topic"] = "topic"
+    topics_per_batch: int = Field(3, ge=1)
+
+
+class Probes(Section):
+    """Held-out questions; the stop rule and the guard see `probes`, never `test`."""
+
+    source: str = "organism"
+    hazards: int = Field(240, ge=0)
+    benign: int = Field(64, ge=0)
+    borderline: int = Field(64, ge=0)
+    facts: int = Field(48, ge=0)
+
+
+class Benign(Section):
+    """Safe prompts whose own answers are replayed in training."""
+
+    source: str = "organism"
+    field: str = "prompt"
+    n: int = Field(96, ge=0)
+
+
+class SamplingSection(Section):
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(500, ge=1)
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0
+
+
+class MethodSection(Section):
+    prompts: str = "improved"
+
+
+class Propose(Section):
+    grouping: Literal["category", "none"] = "category"
+    examples: int = Field(8, ge=0)
+    accumulate: bool = True
+    duplicate_above: float = Field(0.95, ge=0, le=1)
+    veto: tuple[str, ...] = ()
+
+
+class Revise(Section):
+    constitution: Literal["discovered", "none"] = "discovered"
+    show: Literal["relevant", "all"] = "relevant"
+    candidates: int = Field(2, ge=1)
+
+
+class Gate(Section):
+    enabled: bool = True
+
+
+class Finetune(Section):
+    start: Literal["previous", "base"] = "previous"
+    replay: bool = True
+
+
+class Training(Section):
+    method: Literal["lora", "full"] = "lora"
+    epochs: float = Field(3.0, gt=0)
+    lr: float = Field(2e-4, gt=0)
+    batch_size: int = Field(8, ge=1)
+    gradient_accumulation: int = Field(1, ge=1)
+    max_length: int = Field(2048, ge=8)
+    warmup_ratio: float = Field(0.03, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    scheduler: str = "cosine"
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    gradient_checkpointing: bool = False
+
+
+class GuardSection(Section):
+    enabled: bool = True
+    violations: float = Field(0.0, ge=0)
+    benign: float = Field(0.05, ge=0)
+    overrefusal: float = Field(0.05, ge=0)
+
+
+class Stop(Section):
+    target: float = Field(0.05, ge=0, le=1)
+    patience: int = Field(3, ge=1)
+    max_iterations: int = Field(20, ge=1)
+
+
+class Budget(Section):
+    """Stops the run between iterations; null is no limit."""
+
+    oracle_calls: int | None = Field(None, ge=0)
+    oracle_tokens: int | None = Field(None, ge=0)
+    hours: float | None = Field(None, ge=0)
+
+
+class Config(Section):
+    """A whole run. Every field may be set in the file as `[section] key` or by `--set section.key=value`."""
+
+    preset: str = "improved"
+    name: str = "run"
+    seed: int = 0
+    method: MethodSection = MethodSection()
+    policy: Policy = Policy()
+    oracle: Oracle = Oracle()
+    redteam: Redteam = Redteam()
+    probes: Probes = Probes()
+    test: Probes = Probes(hazards=600, benign=200, borderline=200, facts=150)
+    benign: Benign = Benign()
+    sampling: SamplingSection = SamplingSection()
+    propose: Propose = Propose()
+    revise: Revise = Revise()
+    gate: Gate = Gate()
+    finetune: Finetune = Finetune()
+    training: Training = Training()
+    guard: GuardSection = GuardSection()
+    stop: Stop = Stop()
+    budget: Budget = Budget()
+
+
+def load(source: Path | str, sets: Sequence[str] = ()) -> Config:
+    """The config of a file, or of a shipped config by its name, with `--set` values on top.
+
+    Raises UserError in one line: no such file, not TOML, unknown key, wrong type or value.
+    """
+    written = _parse(*_find(source))
+    for assignment in sets:
+        written = merged(written, _assignment(assignment))
+    preset = written.get("preset", Config.model_fields["preset"].default)
+    return validated(merged(_preset(preset), written))
+
+
+def validated(values: Mapping[str, Any]) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, Config) from None
+
+
+def shipped() -> list[str]:
+    """Names of the configs that come with the package."""
+    return _names("configs")
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, section by section."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ."""
+    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    found: list[str] = []
+    for key in keys:
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += changed(a, b, f"{prefix}{key}.")
+        else:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def _find(source: Path | str) -> tuple[str, str]:
+    path = Path(source)
+    try:
+        if path.is_file():
+            return str(path), path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"config {path}: cannot be read ({error})") from None
+    if path.suffix or len(path.parts) > 1 or path.is_dir():
+        raise UserError(f"config {path}: no such file; shipped configs: {', '.join(shipped())}")
+    if str(source) not in shipped():
+        raise unknown("config", str(source), shipped())
+    return str(source), _read("configs", str(source))
+
+
+def _parse(name: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"config {name}: not valid TOML: {error}") from None
+
+
+def _assignment(text: str) -> dict[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise UserError(f"--set {text!r}: write it as section.key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    nested: Any = parsed
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _preset(name: Any) -> dict[str, Any]:
+    if name not in _names("presets"):
+        raise unknown("preset", str(name), _names("presets"))
+    return _parse(name, _read("presets", name))
+
+
+def _names(folder: str) -> list[str]:
+    entries = (resources.files("iteralign") / folder).iterdir()
+    return sorted(p.name.removesuffix(".toml") for p in entries if p.name.endswith(".toml"))
+
+
+def _read(folder: str, name: str) -> str:
+    return (resources.files("iteralign") / folder / f"{name}.toml").read_text(encoding="utf-8")

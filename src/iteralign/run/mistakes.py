@@ -1,0 +1,44 @@
+"""A validation error as one line that a person can act on."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from iteralign.errors import UserError
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> UserError:
+    """The first mistake: its dotted key, its value, and what is right."""
+    first = error.errors(include_url=False)[0]
+    where = [str(p) for p in first["loc"]]
+    key = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        return UserError(_unknown_key(where, model))
+    count = error.error_count()
+    rest = f" (and {count - 1} more)" if count > 1 else ""
+    return UserError(f"config {key}: {first['input']!r}: {_plain(first['msg'])}{rest}")
+
+
+def _unknown_key(where: list[str], model: type[BaseModel]) -> str:
+    owner: Any = model
+    for part in where[:-1]:
+        owner = owner.model_fields[part].annotation
+    allowed = sorted(owner.model_fields)
+    near = get_close_matches(where[-1], allowed, n=1) or _elsewhere(where[-1], model)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    section = f"[{'.'.join(where[:-1])}]" if where[:-1] else "the top level"
+    return f"config {'.'.join(where)}: unknown key; {hint}{section} knows {', '.join(allowed)}"
+
+
+def _elsewhere(name: str, model: type[BaseModel]) -> list[str]:
+    sections = {k: f.annotation for k, f in model.model_fields.items()}
+    return [
+        f"{section}.{name}"
+        for section, kind in sections.items()
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and name in kind.model_fields
+    ]
+
+
+def _plain(message: str) -> str:
+    return message[:1].lower() + message[1:].replace("Input should", "should") if message else message

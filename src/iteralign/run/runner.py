@@ -1,0 +1,105 @@
+"""A run from its config to its summary: measure, iterate, measure again; every step through the journal."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from iteralign import measure
+from iteralign.errors import UserError
+from iteralign.loop import iteralign
+from iteralign.run import build
+from iteralign.run.config import Config, changed
+from iteralign.run.files import disk, sweep, write_whole
+from iteralign.run.journal import Event, Journal
+from iteralign.run.lock import Lock
+from iteralign.run.provenance import record
+from iteralign.types import Checkpoint, Iteration
+
+RESUMABLE = ("budget", "stop")
+"""Sections that may change when a run is resumed: they say when to end, not what to do."""
+
+
+def run(
+    config: Config,
+    root: Path,
+    on_event: Callable[[Event], None] = lambda _: None,
+    stop_after: tuple[int, str] | None = None,
+) -> Iterator[Iteration]:
+    """Run, or resume, what `config` describes in directory `root`; yields each iteration.
+
+    Raises UserError (config changed, directory in use), WorldError (resume by calling again) and,
+    with `stop_after`, StepReached.
+    """
+    with _opened(config, root):
+        journal = Journal(root, on_event, stop_after=stop_after)
+        a = build.assemble(config, root, journal)
+        _test(a, journal, 0, a.policy)
+        loop = iteralign(a.policy, a.material, a.lab, a.method, journal, a.until)
+        t, policy, reason = 0, a.policy, ""
+        while not reason:
+            try:
+                iteration = next(loop)
+            except StopIteration as end:
+                reason = end.value
+            else:
+                t, policy = iteration.t, iteration.policy
+                yield iteration
+        _test(a, journal, t, policy)
+        outcome = {"stop_reason": reason, "t": t, "policy": dataclasses.asdict(policy)}
+        _write(root / "outcome.json", outcome)
+
+
+def execute(config: Config, root: Path, on_event: Callable[[Event], None] = lambda _: None) -> None:
+    """The whole run, without listening to it."""
+    for _ in run(config, root, on_event):
+        pass
+
+
+def _test(a: build.Assembly, journal: Journal, t: int, policy: Checkpoint) -> None:
+    with a.lab.serve(policy) as model:
+        journal.at(t)(
+            "test", measure.probe, model, a.lab.meter, a.test, a.method.measure, a.method.sampling
+        )
+
+
+@contextmanager
+def _opened(config: Config, root: Path) -> Iterator[None]:
+    """The directory, locked, holding the config of this run and of no other."""
+    with disk(root):
+        root.mkdir(parents=True, exist_ok=True)
+    lock = Lock(root)
+    try:
+        sweep(root)
+        values = config.model_dump(mode="json")
+        kept = root / "config.json"
+        if kept.is_file():
+            _same_run(json.loads(kept.read_text(encoding="utf-8")), values, root)
+        _write(kept, values)
+        record(root, values)
+        yield
+    finally:
+        lock.release()
+
+
+def _same_run(old: dict[str, Any], new: dict[str, Any], root: Path) -> None:
+    keys = [k for k in changed(old, new) if k.split(".")[0] not in RESUMABLE]
+    if keys:
+        was = ", ".join(f"{k} (was {_at(old, k)!r}, now {_at(new, k)!r})" for k in keys)
+        raise UserError(
+            f"run directory {root} holds a run with another config: {was}; "
+            "resume with the old values, or choose a new --name"
+        )
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def _at(values: dict[str, Any], key: str) -> Any:
+    found: Any = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
