@@ -1,0 +1,171 @@
+"""The shape of the source, read with `ast`: who may import whom, and how large a piece may grow.
+
+A module that none of the tables below knows fails the first test: where it belongs is a decision.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "iteralign"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+STAGES = {"redteam", "judge", "constitution", "revise", "finetune", "measure", "stop"}
+# What a stage, and an implementation behind a Protocol, may stand on.
+FLOOR = {"types", "errors"}
+TOOLS = {"lab", "stats", "reading", "prompts"}
+# How conversations become ids, and how weights are loaded: one twin each for generation and training.
+MODEL_TOOLS = {"chat", "weights"}
+IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
+
+ALLOWED: dict[str, set[str]] = {
+    "types": set(),
+    "errors": set(),
+    "reading": set(),
+    "lab": {"types"},
+    "stats": {"types"},
+    "prompts": FLOOR,
+    "chat": FLOOR,
+    "weights": FLOOR | {"chat"},
+    "method": {"types", "prompts"},
+    **{stage: FLOOR | TOOLS | {"method"} | STAGES for stage in STAGES},
+    "loop": {"types", "lab", "method"} | STAGES,
+    **{folder: FLOOR | TOOLS | MODEL_TOOLS for folder in IMPLEMENTATIONS},
+    "report": FLOOR | TOOLS | {"run"},
+    "run": FLOOR | TOOLS | STAGES | {"method", "loop"},
+    "cli": FLOOR | TOOLS | STAGES | {"method", "loop", "run", "report"},
+    "iteralign": {"errors", "lab", "loop", "method", "types"},
+}
+
+# Those who may name an implementation, and why.
+COMPOSERS = {
+    "run/build.py": IMPLEMENTATIONS | MODEL_TOOLS,  # the composition root
+    "run/material.py": {"data", "organism"},  # its half for prompts and probes
+    "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
+}
+
+# os and friends: the world. A stage gets values and actors, and touches nothing else.
+WORLD = {"os", "pathlib", "shutil", "subprocess", "socket", "tempfile", "io", "sys", "time", "random", "threading"}
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "inspect_ai", "openai", "anthropic"}
+HTTP = {"http", "urllib", "requests", "httpx", "httpx2", "aiohttp"}
+
+LINES = 300
+FUNCTION_LINES = 50
+PARAMETERS = 6
+EXCEPTIONS: dict[str, str] = {}
+"""`path` or `path:function` -> the reason why it may be larger than the rule."""
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def unit_of(path: Path) -> str:
+    """The top-level module or folder that a file belongs to; the package's own `__init__` is `iteralign`."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return "iteralign" if first == "__init__.py" else first.removesuffix(".py")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(path: Path) -> set[str]:
+    """Absolute dotted names of all imports, at the top and inside functions alike."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: relative import in line {node.lineno}"
+            module = str(node.module)
+            whole = {"iteralign"} | ({module} if module.startswith("iteralign") and is_folder(module) else set())
+            names |= {f"{module}.{alias.name}" for alias in node.names} if module in whole else {module}
+    return names
+
+
+def is_folder(module: str) -> bool:
+    return PACKAGE.parent.joinpath(*module.split(".")).is_dir()
+
+
+def own_units(path: Path) -> set[str]:
+    units = {n.split(".")[1] for n in imported(path) if n.startswith("iteralign.")}
+    # `from iteralign import __version__` names the package itself.
+    return {u for u in units if (PACKAGE / u).exists() or (PACKAGE / f"{u}.py").exists()}
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    unit = unit_of(path)
+    assert unit in ALLOWED, f"{name_of(path)}: decide which layer {unit!r} is in, and write it into ALLOWED"
+    allowed = ALLOWED[unit] | COMPOSERS.get(name_of(path), set()) | {unit}
+    assert own_units(path) <= allowed, f"{name_of(path)} may not import {sorted(own_units(path) - allowed)}"
+
+
+@pytest.mark.parametrize("unit", sorted(STAGES | {"loop", "method", "types", "lab"}))
+def test_the_algorithm_touches_nothing_but_values_and_actors(unit: str) -> None:
+    roots = {n.split(".")[0] for n in imported(PACKAGE / f"{unit}.py")}
+    assert not roots & (WORLD | HEAVY | HTTP)
+
+
+def test_the_loop_fits_on_one_screen() -> None:
+    lines = (PACKAGE / "loop.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 80
+
+
+def test_the_loop_has_no_branch_on_the_kind_of_method() -> None:
+    """Presets differ by values; a name of a preset in the loop or a stage would be a branch."""
+    for unit in [*STAGES, "loop", "method"]:
+        strings = {n.value for n in ast.walk(tree_of(PACKAGE / f"{unit}.py")) if isinstance(n, ast.Constant)}
+        assert not strings & {"paper", "improved"}, unit
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_functions_and_signatures_stay_small(path: Path) -> None:
+    name = name_of(path)
+    if name not in EXCEPTIONS:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES, name
+    for f in functions(path):
+        where = f"{name}:{f.name}"
+        if where in EXCEPTIONS:
+            continue
+        assert (f.end_lineno or f.lineno) - f.lineno + 1 <= FUNCTION_LINES, where
+        named = [a.arg for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)]
+        assert len([a for a in named if a not in ("self", "cls")]) <= PARAMETERS, where
+
+
+def test_every_exception_is_still_needed() -> None:
+    known = {name_of(p) for p in FILES} | {f"{name_of(p)}:{f.name}" for p in FILES for f in functions(p)}
+    assert set(EXCEPTIONS) <= known
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_remote_code_and_no_pickle(path: Path) -> None:
+    roots = {n.split(".")[0] for n in imported(path)}
+    assert not roots & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    for call in (n for n in ast.walk(tree_of(path)) if isinstance(n, ast.Call)):
+        for keyword in call.keywords:
+            value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+            assert (keyword.arg, value) != ("trust_remote_code", True), f"{name_of(path)}:{call.lineno}"
+            assert (keyword.arg, value) != ("weights_only", False), f"{name_of(path)}:{call.lineno}"
+        function = ast.unparse(call.func)
+        assert function not in ("eval", "exec", "os.system"), f"{name_of(path)}:{call.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_module_opens_with_its_idea(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path)), name_of(path)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if unit_of(p) != "cli"], ids=name_of)
+def test_only_the_command_line_prints(path: Path) -> None:
+    printing = {ast.unparse(n.func) for n in ast.walk(tree_of(path)) if isinstance(n, ast.Call)}
+    assert not printing & {"print", "sys.stdout.write", "sys.stderr.write"}
