@@ -1,0 +1,161 @@
+"""Artifacts: what a finished step leaves, `iterations/003/20_verdicts.json`, and when it may be replayed.
+
+An artifact is {"stage", "inputs", "value"}. `inputs` names each parameter of the stage with the sha256
+of its canonical JSON, or with the id of the Model or Trainer that stood there. A recorded value is
+replayed only for the very same stage and inputs.
+"""
+
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from iteralign.errors import UserError
+from iteralign.lab import Model, identity
+from iteralign.run.codec import Json, decode, digest, pretty
+from iteralign.run.files import disk, write_whole
+
+NUMBERS = {
+    "benign": 5,
+    "responses": 10,
+    "verdicts": 20,
+    "constitution": 30,
+    "revisions": 40,
+    "gate": 45,
+    "checkpoint": 50,
+    "metrics": 60,
+    "test": 70,
+}
+"""The steps of an iteration, by name, and the number that orders their files."""
+
+STAGE = "the stage itself"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    stage: str
+    inputs: dict[str, str]
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A stage and what it is to be called with. `inputs` is what decides the result, besides its code."""
+
+    stage: Callable[..., Any]
+    bound: inspect.BoundArguments
+    returns: Any
+    inputs: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage.__module__}.{self.stage.__qualname__}"
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The models among the arguments, by parameter."""
+        return {k: v for k, v in self.bound.arguments.items() if identity(v) and hasattr(v, "generate")}
+
+    def run(self, models: Mapping[str, Model]) -> Any:
+        """Call the stage with these models in the places of its own."""
+        arguments = {**self.bound.arguments, **models}
+        bound = inspect.BoundArguments(self.bound.signature, arguments)
+        return self.stage(*bound.args, **bound.kwargs)
+
+
+def work(stage: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
+    """Bind the arguments, defaults included.
+
+    A stage is a function or method, possibly partial, that is annotated with what it returns; the
+    id of an actor whose method it is counts among the inputs, as `self`.
+    """
+    while isinstance(stage, partial):
+        args, kwargs = (*stage.args, *args), {**stage.keywords, **kwargs}
+        stage = stage.func
+    hints = typing.get_type_hints(stage)
+    assert "return" in hints, f"{stage} does not say what it returns"
+    bound = inspect.signature(stage).bind(*args, **kwargs)
+    bound.apply_defaults()
+    inputs = {name: identity(v) or digest(v) for name, v in bound.arguments.items()}
+    owner = identity(getattr(stage, "__self__", None))
+    return Work(stage, bound, hints["return"], inputs | ({"self": owner} if owner else {}))
+
+
+def place(root: Path, t: int, step: str) -> Path:
+    """Where the artifact of a step lies."""
+    assert step in NUMBERS, f"unknown step {step!r}; known: {', '.join(NUMBERS)}"
+    return root / "iterations" / f"{t:03d}" / f"{NUMBERS[step]:02d}_{step}.json"
+
+
+def calls_place(artifact: Path, role: str) -> Path:
+    """Where the calls behind an artifact to one of its actors lie; `role` is the stage's parameter."""
+    return artifact.parent / "calls" / f"{artifact.stem}.{role}.jsonl"
+
+
+def load(path: Path) -> Artifact | None:
+    """The artifact there, or None if the step is not done. Raises UserError if it is damaged."""
+    with disk(path):
+        data = path.read_bytes() if path.exists() else None
+    if data is None:
+        return None
+    try:
+        artifact: Artifact = decode(Artifact, json.loads(data), "artifact")
+    except ValueError as error:
+        raise damaged(path, error) from None
+    return artifact
+
+
+def save(path: Path, work: Work, value: Any) -> Any:
+    """Record the value; what is returned is as a replay would give it. Raises as `disk`."""
+    text = pretty(Artifact(work.name, work.inputs, value))
+    again = decode(work.returns, json.loads(text)["value"])
+    write_whole(path, text)
+    return again
+
+
+def replayed(path: Path, artifact: Artifact, work: Work) -> Any:
+    """The recorded value. Raises UserError if it was made by another stage or from other inputs."""
+    changes = _changes({"stage": artifact.stage, **artifact.inputs}, {"stage": work.name, **work.inputs})
+    if changes:
+        raise UserError(
+            f"{path} was recorded from other inputs, changed: {'; '.join(changes)}; "
+            f"start a new run, or delete {path.parent} and all later iterations to do them again"
+        )
+    return value(path, artifact, work.returns)
+
+
+def value(path: Path, artifact: Artifact, kind: Any) -> Any:
+    """The value as type `kind`. Raises UserError if it does not have that form."""
+    try:
+        return decode(kind, artifact.value)
+    except ValueError as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged ({error}); delete it to do the step again")
+
+
+def _changes(old: Mapping[str, Json], new: Mapping[str, Json]) -> list[str]:
+    return [
+        _change(name, old.get(name), new.get(name))
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _change(name: str, old: str | None, new: str | None) -> str:
+    shown = [_short(v) for v in (old, new) if v is not None and not _DIGEST.fullmatch(v)]
+    if old is None or new is None:
+        return f"{name} ({'added' if old is None else 'removed'})"
+    return f"{name} ({shown[0]} -> {shown[1]})" if len(shown) == 2 else name
+
+
+def _short(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else f"{text[: limit - 1]}…")

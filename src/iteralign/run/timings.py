@@ -1,0 +1,47 @@
+"""Timings: how long each step took and what it asked of the models. "When" is not "what".
+
+`timings.jsonl` only grows, one line a step and process; it may differ between runs that are equal.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from iteralign.errors import UserError
+from iteralign.run.calls import Spent
+from iteralign.run.codec import decode
+from iteralign.run.files import Lines
+
+NAME = "timings.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One step in one process.
+
+    seconds: wall clock; of a step that was interrupted, the attempt that finished it.
+    replayed: nothing was done, the value was on record.
+    models: calls and tokens of this attempt by model id (`calls.usage` has the totals of the run).
+    """
+
+    at: str
+    t: int
+    step: str
+    seconds: float
+    replayed: bool
+    models: Mapping[str, Spent] = field(default_factory=dict)
+
+
+def timings(root: Path) -> list[Timing]:
+    """All lines in order. Raises UserError if one is damaged."""
+    lines = Lines(root / NAME)
+    try:
+        return [decode(Timing, json.loads(text)) for text in lines.found]
+    except ValueError as error:
+        raise UserError(f"{lines.path} is damaged ({error}); it may be deleted") from None
+
+
+def seconds(root: Path) -> dict[tuple[int, str], float]:
+    """(t, step) to the seconds it took when it was really done."""
+    return {(x.t, x.step): x.seconds for x in timings(root) if not x.replayed}
