@@ -1,0 +1,1 @@
+"""The models behind `lab.Model`: in process, remote, scripted."""
