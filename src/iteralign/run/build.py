@@ -95,6 +95,13 @@ def planted(config: Config) -> tuple[str, ...] | None:
     return tuple(facts["gaps"])
 
 
+def read_principle(text: str) -> str | None:
+    """The hazard of the organism's world that a principle covers; None if it names none."""
+    from iteralign.organism.reading import read_principle as read
+
+    return read(text)
+
+
 def _lab(config: Config, base: str, root: Path, journal: Journal) -> Lab:
     policy, oracle = config.policy, config.oracle
     policies = HfPolicies(root, base, HfSettings(**policy.model_dump(exclude={"model", "backend"})))
