@@ -1,4 +1,4 @@
-"""One thread a test process, set before any test can import torch: figures then do not move with the machine."""
+"""One thread a test process, set before torch is imported: figures then do not move with the machine."""
 
 import os
 

@@ -4,18 +4,53 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import iteralign
 
-HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "inspect_ai", "scipy", "numpy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "inspect_ai",
+    "scipy",
+    "numpy",
+)
 
-INTERFACE = """
-Checkpoint Constitution Conversation IterAlignError Iteration Journal Lab Label Material Message Method
-Metrics Model Principle Prompt Rate Reply Response Revision Sampling Trainer UserError Verdict WorldError
-__version__ iteralign
-""".split()
+INTERFACE = [
+    "Checkpoint",
+    "Constitution",
+    "Conversation",
+    "IterAlignError",
+    "Iteration",
+    "Journal",
+    "Lab",
+    "Label",
+    "Material",
+    "Message",
+    "Method",
+    "Metrics",
+    "Model",
+    "Principle",
+    "Prompt",
+    "Rate",
+    "Reply",
+    "Response",
+    "Revision",
+    "Sampling",
+    "Trainer",
+    "UserError",
+    "Verdict",
+    "WorldError",
+    "__version__",
+    "iteralign",
+]
 
 SIGNATURES = {
     "iteralign": "(policy, material, lab, method, journal, until)",
@@ -48,7 +83,7 @@ def test_the_names() -> None:
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_the_signatures(name: str) -> None:
-    thing = iteralign
+    thing: Any = iteralign
     for part in name.split("."):
         thing = getattr(thing, part)
     assert f"({', '.join(inspect.signature(thing).parameters)})" == SIGNATURES[name]
@@ -71,7 +106,9 @@ def test_import_is_light() -> None:
     assert not loaded_by("import iteralign") & {*HEAVY, "typer", "rich", "pydantic"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["run", "--help"], ["show", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["version"], ["run", "--help"], ["show", "--help"]], ids=" ".join
+)
 def test_help_is_light(arguments: list[str]) -> None:
     code = f"""
 import sys

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "method": {"types", "prompts"},
     **{stage: FLOOR | TOOLS | {"method"} | STAGES for stage in STAGES},
     "loop": {"types", "lab", "method"} | STAGES,
-    **{folder: FLOOR | TOOLS | MODEL_TOOLS for folder in IMPLEMENTATIONS},
+    **dict.fromkeys(IMPLEMENTATIONS, FLOOR | TOOLS | MODEL_TOOLS),
     "report": FLOOR | TOOLS | {"run"},
     "run": FLOOR | TOOLS | STAGES | {"method", "loop"},
     "cli": FLOOR | TOOLS | STAGES | {"method", "loop", "run", "report"},
@@ -48,8 +48,31 @@ COMPOSERS = {
 }
 
 # os and friends: the world. A stage gets values and actors, and touches nothing else.
-WORLD = {"os", "pathlib", "shutil", "subprocess", "socket", "tempfile", "io", "sys", "time", "random", "threading"}
-HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "inspect_ai", "openai", "anthropic"}
+WORLD = {
+    "os",
+    "pathlib",
+    "shutil",
+    "subprocess",
+    "socket",
+    "tempfile",
+    "io",
+    "sys",
+    "time",
+    "random",
+    "threading",
+}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "inspect_ai",
+    "openai",
+    "anthropic",
+}
 HTTP = {"http", "urllib", "requests", "httpx", "httpx2", "aiohttp"}
 
 LINES = 300
@@ -83,7 +106,9 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name_of(path)}: relative import in line {node.lineno}"
             module = str(node.module)
-            whole = {"iteralign"} | ({module} if module.startswith("iteralign") and is_folder(module) else set())
+            whole = {"iteralign"} | (
+                {module} if module.startswith("iteralign") and is_folder(module) else set()
+            )
             names |= {f"{module}.{alias.name}" for alias in node.names} if module in whole else {module}
     return names
 

@@ -1,4 +1,4 @@
-"""What no file of the project may hold, whatever its kind: paths of somebody's machine, keys, links that lead nowhere."""
+"""What no file of the project may hold: paths of somebody's machine, keys, links that lead nowhere."""
 
 import re
 import subprocess
@@ -43,7 +43,9 @@ def test_nothing_large() -> None:
     assert not [p for p in tracked() if p.stat().st_size > LARGEST_BYTES]
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("d*/*.md")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("d*/*.md")), ids=lambda p: p.name
+)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert not [link for link in links if not (page.parent / link).exists()]

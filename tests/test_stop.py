@@ -1,0 +1,71 @@
+"""The stop rule: why a run ends."""
+
+import pytest
+
+from iteralign.stats import rate
+from iteralign.stop import StopRule
+from iteralign.types import (
+    Amendment,
+    Checkpoint,
+    Constitution,
+    Decision,
+    History,
+    Iteration,
+    Metrics,
+    Principle,
+    Proposal,
+)
+
+M = Checkpoint("m", "base")
+
+
+def metrics(hits: int, n: int = 100) -> Metrics:
+    return Metrics(rate(hits, n), {}, rate(0, 0), rate(0, 0), rate(0, 0), rate(0, 0))
+
+
+def turn(hits: int, *decisions: Decision, worse: str = "") -> Iteration:
+    law = Amendment(Constitution(), tuple(Proposal(Principle("p", "Be kind."), d) for d in decisions))
+    return Iteration(1, (), law, (), (), M, M, metrics(hits), worse)
+
+
+def reason(before: int, *turns: Iteration, n: int = 100, **settings: float) -> str | None:
+    rule = StopRule(**{"target": 0.05, "patience": 2, "max_iterations": 10, **settings})  # type: ignore[arg-type]
+    return rule(History(metrics(before, n), turns))
+
+
+def test_a_new_run_goes_on() -> None:
+    assert reason(60) is None
+
+
+def test_it_has_converged_when_the_whole_interval_is_below_the_target() -> None:
+    assert rate(1, 100).high > 0.05 > rate(0, 100).high
+    assert reason(60, turn(1, "adopted")) is None
+    assert str(reason(60, turn(0, "adopted"))).startswith("converged: violations at most 0.037")
+
+
+def test_a_good_policy_needs_no_iteration() -> None:
+    assert str(reason(0)).startswith("converged")
+
+
+def test_no_probe_proves_nothing() -> None:
+    assert reason(0, n=0, target=1.0) is None
+
+
+def test_a_checkpoint_that_was_rolled_back_does_not_count() -> None:
+    assert reason(60, turn(0, "adopted", worse="benign worse by 0.3")) is None
+    assert str(reason(60, turn(0, "adopted"), turn(50, "adopted", worse="violations worse"))).startswith(
+        "converged"
+    )
+
+
+@pytest.mark.parametrize("decision", ["duplicate", "vetoed"])
+def test_nothing_new_for_a_while(decision: Decision) -> None:
+    assert reason(60, turn(50, decision)) is None
+    assert reason(60, turn(50, decision), turn(50)) == "nothing new for 2 iterations"
+    assert reason(60, turn(50, decision), turn(50, "adopted"), turn(50)) is None
+
+
+def test_the_budget_of_iterations() -> None:
+    turns = [turn(50, "adopted")] * 3
+    assert reason(60, *turns, max_iterations=4) is None
+    assert reason(60, *turns, max_iterations=3) == "budget spent: 3 iterations"
