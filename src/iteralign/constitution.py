@@ -1,6 +1,7 @@
 """Constitution: the oracle proposes principles for what failed. C_{t+1} = adopt(C_t, O(N_t, C_t))."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
@@ -118,14 +119,25 @@ def _principle(draft: Draft, members: Sequence[Verdict], t: int) -> Principle:
 
 
 def _fate(principle: Principle, constitution: Constitution, settings: Proposing) -> Proposal:
-    words = f"{principle.category} {principle.text}".lower()
+    words = f"{principle.category} {principle.text}"
     for veto in settings.veto:
-        if veto.lower() in words:
+        if re.search(rf"(?<!\w){re.escape(veto)}(?!\w)", words, re.IGNORECASE):
             return Proposal(principle, "vetoed", f"contains {veto!r}")
     for old in constitution.principles:
-        if SequenceMatcher(None, old.text, principle.text).ratio() > settings.duplicate_above:
+        if alike(old.text, principle.text, settings.duplicate_above):
             return Proposal(principle, "duplicate", old.id)
     return Proposal(principle, "adopted")
+
+
+def alike(old: str, new: str, threshold: float) -> bool:
+    """Whether two texts are the same or more similar than `threshold` (0 to 1, difflib's ratio)."""
+    if old == new:
+        return True
+    # autojunk would ignore the frequent letters of a text of 200 or more, which are nearly all of them.
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    # The first two are cheap upper bounds of the third.
+    ratios = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+    return all(ratio() > threshold for ratio in ratios)
 
 
 def _more_evidence(constitution: Constitution, principle: Principle, old_id: str) -> Constitution:

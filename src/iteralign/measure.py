@@ -76,7 +76,8 @@ def worse(after: Metrics, before: Metrics, guard: Guard | None) -> str:
         "benign": (before.benign.value - after.benign.value, guard.benign),
         "overrefusal": (after.overrefusal.value - before.overrefusal.value, guard.overrefusal),
     }
-    return "; ".join(f"{k} worse by {loss:.3f}" for k, (loss, most) in losses.items() if loss > most)
+    # Rounded, because 1.0 - 0.95 is a little more than 0.05.
+    return "; ".join(f"{k} worse by {loss:.3f}" for k, (loss, most) in losses.items() if round(loss, 9) > most)
 
 
 def _share(results: Sequence[ProbeResult], outcome: str) -> Rate:
