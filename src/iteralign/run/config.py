@@ -171,9 +171,7 @@ def load(source: Path | str, sets: Sequence[str] = ()) -> Config:
 
     Raises UserError in one line: no such file, not TOML, unknown key, wrong type or value.
     """
-    written = _parse(*_find(source))
-    for assignment in sets:
-        written = merged(written, _assignment(assignment))
+    written = assigned(_parse(*_find(source)), sets)
     preset = written.get("preset", Config.model_fields["preset"].default)
     return validated(merged(_preset(preset), written))
 
@@ -183,6 +181,13 @@ def validated(values: Mapping[str, Any]) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise explain(error, Config) from None
+
+
+def assigned(values: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]:
+    """`values` with `--set` assignments above them; a later one wins. Raises UserError."""
+    for assignment in sets:
+        values = merged(values, _assignment(assignment))
+    return dict(values)
 
 
 def shipped() -> list[str]:
