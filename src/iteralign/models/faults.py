@@ -7,7 +7,7 @@ from typing import Any
 
 from iteralign.errors import IterAlignError, UserError, WorldError
 
-SECRET = re.compile(r"key|token|secret|password|credential|authorization|header", re.IGNORECASE)
+SECRET = re.compile(r"key|token(?!s)|secret|password|credential|authorization|header", re.IGNORECASE)
 KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk|key)-[\w-]{6,}\**[\w-]*|(?i:\bbearer\s+)\S+")
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 MARKUP = re.compile(r"\[/?[a-z ]+\]")
@@ -77,7 +77,7 @@ def _cause(fault: BaseException) -> BaseException:
 
 
 def _told(cause: BaseException) -> str:
-    """The error's own words, with those of what lies at its bottom ("Connection error." alone says nothing)."""
+    """The error's own words and those at its root, as "Connection error." alone says nothing."""
     text, root = str(getattr(cause, "message", "") or cause), cause
     while root.__cause__ is not None:
         root = root.__cause__

@@ -16,26 +16,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from iteralign.errors import UserError, unknown
 from iteralign.lab import OnReplies, unheard
-from iteralign.models import background, faults
-from iteralign.types import Conversation, Reply, Sampling, Usage
+from iteralign.models import background, faults, wire
+from iteralign.types import Conversation, Reply, Sampling
 
 if TYPE_CHECKING:
-    from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput
+    from inspect_ai.model import GenerateConfig, Model
 
 MOST_CONNECTIONS = 256
-MOST_RAW = 100_000  # characters of one recorded output
 SDK_RETRIES = ("anthropic", "openai", "openai-api")
-STOPS: dict[str, Literal["stop", "length", "refusal"]] = {
-    "stop": "stop",
-    "max_tokens": "length",
-    "model_length": "length",
-    "content_filter": "refusal",
-}
 OURS = {
     "adaptive_connections",
     "attempt_timeout",
@@ -65,6 +58,11 @@ class RemoteSettings:
     base_url: str | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All that the user gives to the provider and to its calls."""
+        return {**self.model_args, **self.config}
 
 
 class RemoteModel:
@@ -111,7 +109,7 @@ class RemoteModel:
             while len(replies) < len(conversations):
                 heard = inbox.get()
                 if isinstance(heard, BaseException):
-                    arguments = self._settings.model_args
+                    arguments = self._settings.arguments
                     raise faults.failed(self.spec, heard, self._model.api, arguments) from None
                 replies[heard[0]] = heard[1]
                 on_replies([heard])
@@ -146,12 +144,12 @@ async def _ask_all(
 ) -> None:
     """Tell each reply as it comes, or, as the last word, what failed."""
     slots = asyncio.Semaphore(remote._settings.max_connections)
-    secrets = faults.secrets_of(model.api, remote._settings.model_args)
+    secrets = faults.secrets_of(model.api, remote._settings.arguments)
 
     async def ask(index: int, conversation: Conversation) -> None:
         async with slots:
-            output = await model.generate(_messages(conversation), config=config)
-        tell((index, _reply(output, secrets)))
+            output = await model.generate(wire.messages(conversation), config=config)
+        tell((index, wire.reply(output, secrets)))
 
     try:
         # A task each, so that inspect_ai's transcript of a call, kept in the task's context, ends with it.
@@ -191,7 +189,7 @@ def _open(spec: str, settings: RemoteSettings, providers: Mapping[str, str]) -> 
                 spec, base_url=settings.base_url, memoize=False, **{**arguments, **settings.model_args}
             )
         except Exception as fault:
-            raise faults.unopened(spec, fault, settings.model_args) from None
+            raise faults.unopened(spec, fault, settings.arguments) from None
 
 
 def _check_names(provider: str, settings: RemoteSettings) -> None:
@@ -224,10 +222,7 @@ def _quiet() -> Iterator[None]:
 def _identity(spec: str, api: Any, settings: RemoteSettings) -> str:
     """spec, host and arguments; no port, as a server started for the run has a new one each time."""
     host = urlsplit(str(getattr(api, "base_url", None) or "")).hostname
-    decides = {
-        k: "***" if faults.SECRET.search(k) else v
-        for k, v in {**settings.model_args, **settings.config}.items()
-    }
+    decides = {k: "***" if faults.SECRET.search(k) else v for k, v in settings.arguments.items()}
     fingerprint = getattr(api, "fingerprint", None)
     return "".join(
         (
@@ -240,24 +235,11 @@ def _identity(spec: str, api: Any, settings: RemoteSettings) -> str:
 
 
 def _config(sampling: Sampling, settings: RemoteSettings) -> "GenerateConfig":
-    """Only what departs from a provider's own default is sent, as some refuse parameters they don't know.
-
-    The seed matters, and is sent, only when something is drawn.
-    """
     from inspect_ai.model import GenerateConfig
     from inspect_ai.util import AdaptiveConcurrency
 
-    wanted: dict[str, Any] = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature}
-    if sampling.top_p != 1.0:
-        wanted["top_p"] = sampling.top_p
-    if sampling.stop:
-        wanted["stop_seqs"] = list(sampling.stop)
-    if sampling.frequency_penalty:
-        wanted["frequency_penalty"] = sampling.frequency_penalty
-    if sampling.temperature > 0:
-        wanted["seed"] = sampling.seed
     return GenerateConfig(
-        **{**wanted, **settings.config},
+        **{**wire.decoding(sampling), **settings.config},
         max_retries=settings.max_retries,
         attempt_timeout=math.ceil(settings.timeout_s),
         # The first bounds of an endpoint stick for the process, so they are the same for all:
@@ -270,34 +252,3 @@ def _config(sampling: Sampling, settings: RemoteSettings) -> "GenerateConfig":
             cooldown_seconds=5,
         ),
     )
-
-
-def _messages(conversation: Conversation) -> "list[ChatMessage]":
-    from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
-
-    roles = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-    return [roles[m.role](content=m.content) for m in conversation]
-
-
-def _reply(output: "ModelOutput", secrets: frozenset[str]) -> Reply:
-    reason = "unknown" if output.empty else output.stop_reason
-    usage = output.usage
-    spent = Usage()
-    if usage is not None:
-        cached = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
-        spent = Usage(usage.input_tokens + cached, usage.output_tokens)
-    # The text of an overflow is the provider's complaint, not an answer.
-    text = "" if reason == "model_length" else output.completion
-    return Reply(text, STOPS.get(reason, "unknown"), spent, _raw(output, secrets))
-
-
-def _raw(output: "ModelOutput", secrets: frozenset[str]) -> str:
-    """The output as the provider gave it, less what differs from run to run (random ids, seconds)."""
-    fields = output.model_dump(mode="json", exclude_none=True, exclude={"time", "completion"})
-    for choice in fields.get("choices", ()):
-        choice.get("message", {}).pop("id", None)
-    raw = json.dumps(fields, ensure_ascii=False, sort_keys=True)
-    if len(raw) > MOST_RAW:
-        kept = {k: fields[k] for k in ("model", "usage", "response_id") if k in fields}
-        raw = json.dumps({**kept, "left_out_characters": len(raw)}, sort_keys=True)
-    return faults.clean(raw, secrets)
