@@ -45,12 +45,9 @@ def mine(tmp_path: Path) -> Path:
     (tmp_path / "mine.toml").write_text(config, encoding="utf-8")
     (tmp_path / "path/or/hub-id").mkdir(parents=True)
     (tmp_path / "path/or/hub-id/config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
-    for name in ("attacks", "benign"):
-        (tmp_path / f"{name}.jsonl").write_text('{"prompt": "What is it?", "topic": "x"}\n', encoding="utf-8")
-    for name in ("validation", "test"):
-        (tmp_path / f"{name}.jsonl").write_text(
-            '{"prompt": "What is it?", "kind": "hazard"}\n', encoding="utf-8"
-        )
+    row = '{"prompt": "What is it?", "kind": "hazard", "topic": "x"}\n'
+    for name in ("attacks", "benign", "validation", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(row, encoding="utf-8")
     return tmp_path
 
 
