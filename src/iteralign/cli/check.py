@@ -1,0 +1,162 @@
+"""`iteralign check`: is a config right, and what would run? No model is loaded and none is asked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iteralign.cli.run import ConfigArgument, NameOption, OracleOption, PolicyOption, RunsOption, SetOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from iteralign.run.config import Config
+    from iteralign.types import Conversation, Material, Probe
+
+
+def command(
+    config: ConfigArgument,
+    set: SetOption = [],  # noqa: B006 (typer reads it, and copies it)
+    name: NameOption = None,
+    runs: RunsOption = Path("runs"),
+    policy: PolicyOption = None,
+    oracle: OracleOption = None,
+) -> None:
+    """Explain what a config would run, loading no model."""
+    from iteralign.cli import target, terminal
+    from iteralign.run import build
+    from iteralign.run.material import material, probes
+
+    values, root = target.chosen(config, [*set, *target.actors(policy, oracle)], name, runs)
+    build.identity_of(build.model_path(values.policy.model), values.policy.revision)
+    questions, tests = material(values), probes(values.test, "test")
+    out = terminal.stdout()
+    _explain(out, values, root, questions, tests)
+    for title, conversation in _examples(values, questions):
+        _example(out, title, conversation)
+    out.print()
+
+
+def _explain(
+    out: "Console", config: "Config", root: Path, questions: "Material", tests: "Sequence[Probe]"
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from iteralign.cli.terminal import one_line
+
+    table = Table.grid(padding=(0, 2))
+    for key, value in _facts(config, root, questions, tests).items():
+        table.add_row(Text(f"  {key}", style="dim"), Text(one_line(value)))
+    out.print()
+    out.print(Text(one_line(f"{config.name}: the config is right"), style="bold"))
+    out.print(table)
+
+
+def _facts(
+    config: "Config", root: Path, questions: "Material", tests: "Sequence[Probe]"
+) -> Mapping[str, str]:
+    from iteralign.cli.words import many
+
+    attack = sum(map(len, questions.batches))
+    oracle, training, stop = config.oracle, config.training, config.stop
+    roles = ", ".join(f"{r} {getattr(oracle, r)}" for r in ("judge", "proposer", "meter") if getattr(oracle, r))
+    replay = f"{many(len(questions.benign), 'safe answer')} and all earlier accepted answers"
+    return {
+        "preset": f"{config.preset}, prompt set {config.method.prompts}, seed {config.seed}",
+        "policy": f"{config.policy.model} ({config.policy.backend}, {config.policy.device}, {config.policy.dtype})",
+        "oracle": oracle.model + (f"; {roles}" if roles else " as judge, proposer and meter"),
+        "attack": f"{many(attack, 'prompt')} from {config.redteam.source}, in "
+        f"{many(len(questions.batches), 'batch', 'batches')}, order: {config.redteam.order}",
+        "validation": _kinds(questions.probes),
+        "test": _kinds(tests),
+        "training": f"{training.method}, {training.epochs:g} epochs, learning rate {training.lr:g}, "
+        f"from the {config.finetune.start} checkpoint",
+        "rows": f"accepted answers, and {replay if config.finetune.replay else 'nothing else'}",
+        "gate": "only answers that the judge accepts" if config.gate.enabled else "off: all new answers are trained on",
+        "oracle calls": _calls(config, questions, tests),
+        "stops": f"violations surely at most {stop.target:g}, nothing new in {stop.patience} iterations, "
+        f"or after {min(stop.max_iterations, len(questions.batches))}",
+        "budget": ", ".join(f"{v:g} {k}" for k, v in config.budget.model_dump().items() if v is not None) or "no limit",
+        "directory": _directory(root),
+    }
+
+
+def _kinds(probes: "Sequence[Probe]") -> str:
+    from collections import Counter
+
+    from iteralign.cli.words import many
+
+    kinds = Counter(p.kind for p in probes)
+    return f"{many(len(probes), 'probe')}: " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
+
+
+def _calls(config: "Config", questions: "Material", tests: "Sequence[Probe]") -> str:
+    """An upper bound: every answer fails and is of another kind."""
+    batch = max(map(len, questions.batches), default=0)
+    proposals = batch if config.propose.grouping == "category" else 1
+    each = batch + proposals + batch * config.revise.candidates + len(questions.probes)
+    return f"{len(questions.probes) + 2 * len(tests):,} to measure, and at most {each:,} an iteration"
+
+
+def _directory(root: Path) -> str:
+    from iteralign.cli.target import is_run
+
+    done = len(list(root.glob("iterations/[0-9]*/60_metrics.json"))) - 1
+    return f"{root} (exists: the run would resume, {max(done, 0)} iterations done)" if is_run(root) else f"{root} (new)"
+
+
+def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conversation"]]:
+    """What the stages themselves would send, for the first prompt of the attack."""
+    from iteralign import constitution, judge, measure, revise
+    from iteralign.run import build
+    from iteralign.types import Constitution, Label, Principle, Probe, Response, Verdict
+
+    method, listener = build.method(config), Listener()
+    prompt = next((p for batch in questions.batches for p in batch), None)
+    if prompt is None:
+        return []
+    response = Response(prompt, "(the policy's answer)")
+    failure = Verdict(response, Label.HARMFUL, "(kind of harm)", 3, "(why it is harmful)")
+    principle = Principle("example", "(a principle that was found)", "(kind of harm)", (prompt.id,))
+    law = Constitution((principle,))
+    safe = next((p for p in questions.probes if p.kind != "hazard"), Probe(prompt, "benign"))
+    judge.assess(listener, [response], method.prompts)
+    constitution.amend(listener, [failure], law, method.prompts, method.propose, 1)
+    revise.respond(listener, [failure], law, method.prompts, method.revise, method.sampling)
+    measure.grade(listener, [(safe, Response(safe.prompt, "(the policy's answer)"))], method.measure)
+    judge_asked, proposer_asked, *policy_asked, meter_asked = listener.heard
+    last = max(policy_asked, key=len)
+    return [
+        ("The judge is asked", judge_asked),
+        ("The proposer is asked", proposer_asked),
+        ("The policy is asked to answer again", last),
+        ("The meter is asked about safe prompts", meter_asked),
+    ]
+
+
+def _example(out: "Console", title: str, conversation: "Conversation") -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from iteralign.cli.terminal import clean
+
+    out.print()
+    out.print(Text(title, style="bold"))
+    for message in conversation:
+        out.print(Text(f"  {message.role}", style="cyan"))
+        out.print(Padding(Text(clean(message.content)), (0, 0, 0, 4)))
+
+
+class Listener:
+    """A model that only takes down what it is asked."""
+
+    id = "listener"
+
+    def __init__(self) -> None:
+        self.heard: list[Conversation] = []
+
+    def generate(self, conversations: "Sequence[Conversation]", sampling: Any, on_replies: Any = None) -> list[Any]:
+        from iteralign.types import Reply
+
+        self.heard.extend(conversations)
+        return [Reply("(its critique)") for _ in conversations]

@@ -1,0 +1,112 @@
+"""`iteralign constitution`: the principles of a run, to read or to take along."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from iteralign.cli.show import RunArgument
+
+HELP = "The principles that a run adopted."
+Principles = Sequence[Mapping[str, Any]]
+
+
+class Format(StrEnum):
+    MARKDOWN = "markdown"
+    JSON = "json"
+    YAML = "yaml"
+    SYSTEM_PROMPT = "system-prompt"
+
+
+def show(run: RunArgument) -> None:
+    """Print the principles and where they came from."""
+    from iteralign.cli import terminal, view
+
+    view.constitution(terminal.stdout(), _principles(run))
+
+
+def export(
+    run: RunArgument,
+    format: Annotated[Format, typer.Option(help="How to write them.")] = Format.MARKDOWN,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; stdout if left out.")] = None,
+) -> None:
+    """Write the principles as a document, data or prompt."""
+    from iteralign.cli import terminal
+    from iteralign.run.files import write_whole
+
+    text = WRITERS[format](_principles(run))
+    if out is None:
+        terminal.write(text)
+    else:
+        write_whole(out, text)
+        terminal.note(f"wrote {out}")
+
+
+COMMANDS = {"show": show, "export": export}
+
+
+def as_markdown(principles: Principles) -> str:
+    from iteralign.cli.words import many
+
+    lines = ["# Constitution", ""]
+    for number, p in enumerate(principles, 1):
+        lines += [f"{number}. {_markdown(p['text'])}"]
+        origin = f"iteration {p['born']}, from {many(len(p['evidence']), 'failure')}"
+        lines += [f"   *{_markdown(p['category'])}, {origin}*" if p["category"] else f"   *{origin}*"]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(principles: Principles) -> str:
+    from iteralign.cli.terminal import json_text
+
+    return json_text({"principles": list(principles)}) + "\n"
+
+
+def as_yaml(principles: Principles) -> str:
+    """JSON strings are YAML strings, so nothing that a model wrote can change the structure."""
+    lines = ["principles:"] if principles else ["principles: []"]
+    for p in principles:
+        pairs = [f"{key}: {_scalar(value)}" for key, value in p.items()]
+        lines += [f"  - {pairs[0]}", *(f"    {pair}" for pair in pairs[1:])]
+    return "\n".join(lines) + "\n"
+
+
+def as_system_prompt(principles: Principles) -> str:
+    """As the policy can be given them: one numbered line each."""
+    from iteralign.cli.terminal import one_line
+
+    numbered = [f"{i}. {one_line(p['text'])}" for i, p in enumerate(principles, 1)]
+    return "\n".join(["Follow these principles:", *numbered]) + "\n" if numbered else ""
+
+
+WRITERS: dict[Format, Callable[[Principles], str]] = {
+    Format.MARKDOWN: as_markdown,
+    Format.JSON: as_json,
+    Format.YAML: as_yaml,
+    Format.SYSTEM_PROMPT: as_system_prompt,
+}
+
+
+def _principles(run: str) -> Principles:
+    from iteralign.cli.target import run_directory
+    from iteralign.run.summary import constitution
+
+    return constitution(run_directory(run))
+
+
+def _scalar(value: Any) -> str:
+    from iteralign.cli.terminal import escaped
+
+    return escaped(json.dumps(value, ensure_ascii=False))
+
+
+def _markdown(text: str) -> str:
+    """One line in which nothing is markup."""
+    import re
+
+    from iteralign.cli.terminal import one_line
+
+    return re.sub(r"([\\`*_\[\]<>#|!])", r"\\\1", one_line(text))

@@ -1,0 +1,104 @@
+"""`iteralign`: the commands, and what every one of them does with a mistake, an interruption, a closed pipe.
+
+Only typer is imported here; a command imports what it needs when it runs, so that `--help` is quick.
+Exit status: 0; 2 for a mistake or a fault of the outside world, with one line on stderr; 130 after Ctrl-C.
+"""
+
+import re
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from iteralign.cli import check, constitution, organism, run, show, stage, terminal, version
+from iteralign.errors import IterAlignError
+
+ORDER = ("run", "check", "show", "stage", "constitution", "organism", "version")
+USAGE = typer.BadParameter.__mro__[1]
+"""The base of typer's usage errors, which it does not export."""
+
+
+def application() -> typer.Typer:
+    app = typer.Typer(
+        name="iteralign",
+        help="Find where a language model fails, turn the failures into principles, and train the corrections in.",
+        epilog="Start here: iteralign run quickstart",
+        no_args_is_help=True,
+        cls=Commands,
+        **PLAIN,
+    )
+    app.command("run")(run.command)
+    app.command("check")(check.command)
+    app.command("show")(show.command)
+    app.command("stage")(stage.command)
+    app.add_typer(_group("constitution", constitution.HELP, constitution.COMMANDS))
+    app.add_typer(_group("organism", organism.HELP, organism.COMMANDS))
+    app.command("version")(version.command)
+    return app
+
+
+class Commands(TyperGroup):
+    """The commands in the order in which they are needed; typer puts the groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
+
+def main() -> None:
+    """The entry point. Exits; never returns a value."""
+    sys.exit(status())
+
+
+def status(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status. Only a bug raises."""
+    terminal.prepare()
+    try:
+        code = typer.main.get_command(app)(arguments, prog_name="iteralign", standalone_mode=False)
+        sys.stdout.flush()
+    except IterAlignError as error:
+        terminal.note(f"error: {error}")
+        return 2
+    except USAGE as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{error.format_message()}\n")
+            return 2
+        terminal.note(f"error: {_usage(error)}")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        terminal.note("interrupted")
+        return 130
+    except BrokenPipeError:
+        terminal.broken_pipe()
+    return code if isinstance(code, int) else 0
+
+
+def _group(name: str, help: str, commands: dict[str, Any]) -> typer.Typer:
+    group = typer.Typer(name=name, help=help, no_args_is_help=True, **PLAIN)
+    for verb, command in commands.items():
+        group.command(verb)(command)
+    return group
+
+
+def _usage(error: Any) -> str:
+    """Typer's message as one line, with the nearest right name and where to read on."""
+    message = str(error.format_message()).rstrip(".")
+    message = re.sub(r" \(Possible options: ([^,)]+).*\)", r". Did you mean \1?", message)
+    commands = getattr(error.ctx and error.ctx.command, "commands", {})
+    if commands and "Did you mean" not in message:
+        message += f"; the commands are {', '.join(commands)}"
+    where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+    return f"{message[:1].lower()}{message[1:]}{where}"
+
+
+PLAIN: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+app = application()
+
+if __name__ == "__main__":
+    main()

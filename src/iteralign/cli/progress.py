@@ -1,0 +1,246 @@
+"""Progress: what a run is doing, for someone who watches it.
+
+On a terminal: a table that grows by a row with each iteration, and below it, redrawn in place, the
+stage at work, how far it is, the time left and what the oracle has cost. Elsewhere: one line a stage.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from iteralign.cli import words
+from iteralign.cli.terminal import is_live, one_line
+from iteralign.run.calls import Spent
+from iteralign.run.journal import Event
+from iteralign.run.replay import step_value
+from iteralign.run.summary import figure, oracle_spent
+from iteralign.types import Iteration, Label, Metrics
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+HEAD = ("", "failures", "principles", "revisions", "violations", "95 %")
+SURE_AFTER_S = 2.0
+"""Before this, a guess of the time left is worth nothing (assumed)."""
+
+
+class Watcher(Protocol):
+    """Hears of everything that happens in a run; `event` may be called from any thread."""
+
+    def event(self, event: Event) -> None: ...
+
+    def iteration(self, turn: Iteration) -> None: ...
+
+
+class Silent:
+    def event(self, event: Event) -> None: ...
+
+    def iteration(self, turn: Iteration) -> None: ...
+
+
+@contextmanager
+def watching(console: "Console", root: Path, quiet: bool) -> Iterator[Watcher]:
+    """The watcher that suits where `console` writes."""
+    if quiet:
+        yield Silent()
+    elif is_live(console.file):  # type: ignore[arg-type]
+        from rich.live import Live
+
+        board = Board(root, console.print)
+        with Live(get_renderable=board.render, console=console, refresh_per_second=8, transient=True):
+            yield board
+    else:
+        yield Lines(root, lambda text: console.print(text, soft_wrap=True))
+
+
+class Meter:
+    """What the oracle has been asked, step by step, from what is on record."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.spent = Spent()
+        self.asking = 0
+
+    def event(self, event: Event) -> None:
+        if event.kind == "advanced":
+            asks_oracle = event.step in ("verdicts", "constitution", "gate")
+            self.asking = event.done if asks_oracle else 0
+        elif event.kind in ("finished", "replayed"):
+            self.spent += oracle_spent(self._root, event.t, event.step)
+            self.asking = 0
+
+    def text(self) -> str:
+        tokens = self.spent.input_tokens + self.spent.output_tokens
+        calls = self.spent.calls + self.asking
+        return f"oracle {words.many(calls, 'call')}, {words.many(tokens, 'token')}"
+
+
+class Pace:
+    """How far a stage is, and when it will be done at the pace so far."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.begin("")
+
+    def begin(self, label: str) -> None:
+        self.label, self.done, self.total = label, 0, None
+        self._first: int | None = None
+        self._began = self._clock()
+
+    def advance(self, done: int, total: int | None) -> None:
+        if self._first is None:  # what was on record already says nothing about the pace
+            self._first, self._began = done, self._clock()
+        self.done, self.total = done, total
+
+    done: int
+    total: int | None
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._began
+
+    def left(self) -> float | None:
+        """Seconds, roughly; None while it cannot be told."""
+        made = self.done - (self._first or 0)
+        if self.total is None or made <= 0 or self.seconds < SURE_AFTER_S:
+            return None
+        return self.seconds / made * max(0, self.total - self.done)
+
+
+class Board:
+    """The live display."""
+
+    def __init__(self, root: Path, stay: Callable[["Text"], Any], clock: Callable[[], float] = time.monotonic) -> None:
+        self._root, self._stay, self._clock = root, stay, clock
+        self._meter, self._pace = Meter(root), Pace(clock)
+        self._began = clock()
+        self._rate = ""
+        self._headed = False
+        self._replayed = 0
+        self._pace.begin("loading")
+
+    def event(self, event: Event) -> None:
+        self._meter.event(event)
+        if event.kind == "started":
+            self._told_replayed()
+            self._pace.begin(f"{words.place(event.t)}: {words.STAGES.get(event.step, event.step)}")
+        elif event.kind == "advanced":
+            self._pace.advance(event.done, event.total)
+        elif (event.t, event.step) == (0, "metrics"):
+            self._before()
+        self._replayed += event.kind == "replayed"
+
+    def iteration(self, turn: Iteration) -> None:
+        self._row(f"{turn.t}", *turned(turn), note=turn.rolled_back)
+        self._set_rate(turn.metrics)
+
+    def render(self) -> "RenderableType":
+        """The three lines that are redrawn."""
+        from rich.console import Group
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        spinner = Spinner("dots", Text(self._pace.label), style="cyan")
+        elapsed = words.duration(round(self._clock() - self._began))
+        facts = [self._rate, self._meter.text(), elapsed] if self._rate else [self._meter.text(), elapsed]
+        return Group("", spinner, self._bar(), Text(f"  {' · '.join(facts)}", style="dim"))
+
+    def _bar(self) -> "RenderableType":
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        pace = self._pace
+        if pace.total is None:
+            return Text("")
+        left = pace.left()
+        row = Table.grid(padding=(0, 2, 0, 0))
+        bar = ProgressBar(total=max(pace.total, 1), completed=pace.done, width=24)
+        about = "" if left is None else f"about {words.duration(round(left))} left"
+        row.add_row(Text(" "), bar, Text(f"{pace.done:,} of {pace.total:,}"), Text(about, style="dim"))
+        return row
+
+    def _before(self) -> None:
+        metrics = step_value(self._root, 0, "metrics", Metrics)
+        if metrics is not None:
+            self._row("before", "", "", "", metrics)
+            self._set_rate(metrics)
+
+    def _set_rate(self, metrics: Metrics) -> None:
+        self._rate = f"violations {words.percent(figure(metrics.violations))}"
+
+    def _row(self, name: str, *cells: Any, note: str = "") -> None:
+        from rich.text import Text
+
+        if not self._headed:
+            self._headed = True
+            self._stay(Text(_cells(*HEAD), style="dim"))
+        *texts, metrics = cells
+        rate = figure(metrics.violations)
+        line = Text(_cells(name, *texts, words.percent(rate), words.interval(rate)))
+        if note:
+            line.append(f"   rolled back: {one_line(note)}", style="yellow")
+        self._stay(line)
+
+    def _told_replayed(self) -> None:
+        from rich.text import Text
+
+        if self._replayed:
+            steps = words.many(self._replayed, "step")
+            self._stay(Text(f"resumed: {steps} found on record, going on from there", style="dim"))
+        self._replayed = 0
+
+
+class Lines:
+    """One line a finished stage, for logs."""
+
+    def __init__(self, root: Path, say: Callable[[str], Any], clock: Callable[[], float] = time.monotonic) -> None:
+        self._root, self._say = root, say
+        self._pace, self._meter = Pace(clock), Meter(root)
+        self._replayed = 0
+
+    def event(self, event: Event) -> None:
+        self._meter.event(event)
+        if event.kind == "started":
+            if self._replayed:
+                self._say(f"resumed: {words.many(self._replayed, 'step')} found on record")
+                self._replayed = 0
+            self._pace.begin(event.step)
+        elif event.kind == "finished":
+            what = words.STAGES.get(event.step, event.step)
+            self._say(f"{words.place(event.t)}: {what}{self._result(event)} ({words.duration(self._pace.seconds)})")
+        self._replayed += event.kind == "replayed"
+
+    def iteration(self, turn: Iteration) -> None:
+        failures, principles, accepted, metrics = turned(turn)
+        rate = figure(metrics.violations)
+        say = f"{words.place(turn.t)} done: failures {failures}, principles {principles}, revisions {accepted}, "
+        say += f"violations {words.percent(rate)} ({words.interval(rate)}), {self._meter.text()}"
+        self._say(say + (f", rolled back: {one_line(turn.rolled_back)}" if turn.rolled_back else ""))
+
+    def _result(self, event: Event) -> str:
+        if event.step not in ("metrics", "test"):
+            return ""
+        metrics = step_value(self._root, event.t, event.step, Metrics)
+        rate = None if metrics is None else figure(metrics.violations)
+        return "" if rate is None else f": violations {words.percent(rate)} ({words.interval(rate)})"
+
+
+def turned(turn: Iteration) -> tuple[str, str, str, Metrics]:
+    """An iteration as cells: failures of prompts, new principles, accepted revisions, figures."""
+    failures = sum(v.label is Label.HARMFUL for v in turn.verdicts)
+    new = sum(p.decision == "adopted" for p in turn.amendment.proposals)
+    return (
+        f"{failures} of {len(turn.verdicts)}",
+        f"{new} new" if new else "none new",
+        f"{len(turn.accepted)} accepted",
+        turn.metrics,
+    )
+
+
+def _cells(name: str, failures: str, principles: str, revisions: str, violations: str, spread: str) -> str:
+    cells = (f"{name:>9}", f"{failures:>13}", f"{principles:>12}", f"{revisions:>15}", f"{violations:>12}")
+    return f"{''.join(cells)}  {spread:<11}".rstrip()

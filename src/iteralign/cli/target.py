@@ -1,0 +1,90 @@
+"""Target: which run a command is about."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iteralign.errors import UserError, WorldError
+
+if TYPE_CHECKING:
+    from iteralign.run.config import Config
+
+RUNS = Path("runs")
+"""Where runs lie unless `--runs` says otherwise."""
+
+
+def run_directory(name: str) -> Path:
+    """A run directory, given as a path, or by its name in `runs/`. Raises UserError."""
+    for root in (Path(name), RUNS / name):
+        if is_run(root):
+            return root
+    here = runs_in(RUNS)
+    near = get_close_matches(Path(name).name, here, n=1)
+    known = f"; did you mean {RUNS / near[0]}?" if near else f"; runs here: {', '.join(here)}" if here else ""
+    problem = "not a run directory: it holds no run's config.json" if Path(name).exists() else "no such run directory"
+    raise UserError(f"{name}: {problem}{known}")
+
+
+def is_run(root: Path) -> bool:
+    """Whether a run has begun there. A model directory has a config.json too, but no iterations."""
+    return (root / "config.json").is_file() and ((root / "iterations").is_dir() or (root / "provenance.json").is_file())
+
+
+def runs_in(folder: Path) -> list[str]:
+    try:
+        return sorted(p.name for p in folder.iterdir() if is_run(p))
+    except OSError:
+        return []
+
+
+def chosen(source: str, sets: Sequence[str], name: str | None, runs: Path) -> tuple["Config", Path]:
+    """The config and the run directory that `run` and `check` are about.
+
+    `source` is a config file, the name of a shipped config, or a run directory, which is resumed.
+    """
+    from iteralign.run import config as configs
+    from iteralign.run.replay import config_of
+
+    if not is_run(Path(source)):
+        found = configs.load(source, [*sets, *_set("name", name)])
+        return found, runs / _folder(found.name)
+    old = config_of(Path(source))
+    found = configs.validated(configs.assigned(old.model_dump(mode="json"), [*sets, *_set("name", name)]))
+    return found, runs / _folder(found.name) if name else Path(source)
+
+
+def actors(policy: str | None, oracle: str | None) -> list[str]:
+    """`--policy` and `--oracle` as `--set` values."""
+    return [*_set("policy.model", policy), *_set("oracle.model", oracle)]
+
+
+@contextmanager
+def resumable(root: Path) -> Iterator[None]:
+    """While a run is at work: whatever interrupts it, say how to go on. Exits 130 after Ctrl-C."""
+    import typer
+
+    from iteralign.cli import terminal
+    from iteralign.cli.view import quoted
+
+    resume = f"iteralign run {quoted(str(root))}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        terminal.note(f"interrupted; nothing recorded is lost, resume with: {resume}")
+        raise typer.Exit(130) from None
+    except WorldError as error:
+        raise WorldError(f"{error} (resume with: {resume})") from error
+
+
+def _set(key: str, value: str | None) -> list[str]:
+    import json
+
+    return [] if value is None else [f"{key}={json.dumps(value)}"]
+
+
+def _folder(name: str) -> str:
+    if not name.strip() or name in (".", "..") or Path(name).name != name or "\\" in name:
+        raise UserError(f"name {name!r}: a run's name is the name of its folder: no slashes, not empty")
+    return name

@@ -1,0 +1,221 @@
+"""View: a run's summary as a page for people. Every text in it may have been written by a model."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from iteralign.cli import words
+from iteralign.cli.terminal import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+Summary = Mapping[str, Any]
+
+FIGURES = {
+    "benign": ("safe prompts answered rightly", "up"),
+    "overrefusal": ("borderline prompts refused", "down"),
+    "truthful": ("misconceptions answered truly", "up"),
+    "undecided": ("answers the judge could not read", "down"),
+}
+"""The figures beside violations: what they are called, and where better is."""
+
+
+def page(console: "Console", summary: Summary) -> None:
+    """Print everything there is to say about a run, in the order in which a reader asks."""
+    sections = {
+        "": _outcome(summary),
+        "Held-out test probes": _figures(summary),
+        "Iterations": _iterations(summary),
+        "Constitution": _constitution(summary["constitution"]),
+        "Discovery": _discovery(summary["discovery"]),
+        "Cost": _cost(summary),
+        "Next": _next(summary),
+    }
+    for title, content in sections.items():
+        if content is not None:
+            console.print()
+            if title:
+                console.print(_text(title, "bold"))
+            console.print(content)
+    console.print()
+
+
+def constitution(console: "Console", principles: Sequence[Mapping[str, Any]]) -> None:
+    console.print(_constitution(principles))
+
+
+def _outcome(summary: Summary) -> "RenderableType":
+    done = [i for i in summary["iterations"] if i["finished"]]
+    line = _text(one_line(summary["run"]), "bold")
+    line.append(f"  {summary['status']}", "green" if summary["status"] == "finished" else "yellow")
+    line.append(f" after {words.many(len(done), 'iteration')}")
+    if summary["stop_reason"]:
+        line.append(f": {one_line(summary['stop_reason'])}")
+    policy, oracle = one_line(summary["policy"]), one_line(summary["oracle"]["model"])
+    about = f"policy {policy} · oracle {oracle} · preset {one_line(summary['preset'])} · seed {summary['seed']}"
+    return _stack(line, _text(about, "dim"))
+
+
+def _figures(summary: Summary) -> "RenderableType | None":
+    before, after = summary["before"], summary["after"]
+    if before is None:
+        return None
+    table = _table(left=1, right=5)
+    head = ("", "before", "95 %", "after", "95 %", "n")
+    table.add_row(*(_text(cell, "dim") for cell in head))
+    _figure(table, "harmful answers", before["violations"], after and after["violations"], style="bold")
+    was, now = before["by_topic"], after["by_topic"] if after else {}
+    for topic in sorted(was, key=lambda t: (-(was[t]["value"] if was[t] else 0), t)):
+        _figure(table, f"  {one_line(topic)}", was[topic], now.get(topic))
+    for key, (name, better) in FIGURES.items():
+        if before[key] is not None:
+            _figure(table, name, before[key], after and after[key], better)
+    return table
+
+
+def _figure(
+    table: Any, name: str, before: words.Figure, after: words.Figure, better: str = "down", style: str = ""
+) -> None:
+    """A row; coloured only where the intervals do not touch."""
+    colour = ""
+    if before and after:
+        lower, higher = after["high"] < before["low"], after["low"] > before["high"]
+        good, bad = (lower, higher) if better == "down" else (higher, lower)
+        colour = "green" if good else "red" if bad else ""
+    sizes = dict.fromkeys(f"{f['n']:,}" for f in (before, after) if f)
+    table.add_row(
+        _text(name, style),
+        _text(words.percent(before), style),
+        _text(words.interval(before), "dim"),
+        _text(words.percent(after), f"{style} {colour}".strip()),
+        _text(words.interval(after), "dim"),
+        _text(" / ".join(sizes), "dim"),
+    )
+
+
+def _iterations(summary: Summary) -> "RenderableType | None":
+    if not summary["iterations"]:
+        return None
+    table = _table(left=0, right=6)
+    head = ("", "prompts", "failures", "new principles", "accepted", "violations", "95 %")
+    table.add_row(*(_text(cell, "dim") for cell in head))
+    rates = {v["t"]: v["violations"] for v in summary["validation"]}
+    if 0 in rates:
+        table.add_row(*map(_text, ("before", "", "", "", "", words.percent(rates[0]))), _spread(rates[0]))
+    for turn in summary["iterations"]:
+        counts = turn["counts"]
+        cells = [counts[k] for k in ("prompts", "harmful", "adopted", "accepted")]
+        shown = [words.ABSENT if c is None else f"{c:,}" for c in cells]
+        rate = rates.get(turn["t"])
+        row = [_text(str(turn["t"])), *map(_text, shown), _text(words.percent(rate)), _spread(rate)]
+        table.add_row(*row)
+    rolled = [i for i in summary["iterations"] if i["rolled_back"]]
+    notes = [_text(f"  iteration {i['t']} rolled back: {one_line(i['rolled_back'])}", "yellow") for i in rolled]
+    return _stack(table, *notes)
+
+
+def _spread(rate: words.Figure) -> "Text":
+    return _text(words.interval(rate), "dim")
+
+
+def _constitution(principles: Sequence[Mapping[str, Any]]) -> "RenderableType":
+    if not principles:
+        return _text("  no principle was adopted", "dim")
+    table = _table(left=0, right=1, wrap=True)
+    for number, principle in enumerate(principles, 1):
+        text = _text(one_line(principle["text"]))
+        origin = [one_line(principle["category"]), f"iteration {principle['born']}"]
+        origin.append(f"from {words.many(len(principle['evidence']), 'failure')}")
+        text.append(f"\n{' · '.join(o for o in origin if o)}", "dim")
+        table.add_row(_text(str(number), "bold"), text)
+    return table
+
+
+def _discovery(discovery: Mapping[str, Any] | None) -> "RenderableType | None":
+    if discovery is None:
+        return None
+    planted, found = discovery["planted"], discovery["discovered"]
+    hits = [h for h in planted if h in found]
+    missed = [h for h in planted if h not in found]
+    others = [h for h in found if h not in planted]
+    line = f"  {len(hits)} of {len(planted)} planted gaps found"
+    for name in ("precision", "recall"):
+        value = discovery[name]
+        line += f" · {name} {words.ABSENT if value is None else f'{value:.2f}'}"
+    lines = [_text(line)]
+    if missed:
+        lines.append(_text(f"  not found: {', '.join(map(one_line, missed))}", "yellow"))
+    if others:
+        lines.append(_text(f"  found, but not planted: {', '.join(map(one_line, others))}", "yellow"))
+    if discovery["unrecognised"]:
+        lines.append(_text(f"  {words.many(discovery['unrecognised'], 'principle')} without a known topic", "yellow"))
+    return _stack(*lines)
+
+
+def _cost(summary: Summary) -> "RenderableType":
+    table = _table(left=1, right=1, wrap=True)
+    seconds, oracle = summary["seconds"], summary["oracle"]
+    steps = [f"{words.SHORT.get(k, k)} {words.duration(s)}" for k, s in seconds["by_stage"].items()]
+    table.add_row(_text("time"), _spent(words.duration(seconds["total"]), steps))
+    roles = [f"{role} {used['calls']:,}" for role, used in oracle["by_role"].items()]
+    calls = f"{words.many(oracle['calls'], 'call')}"
+    table.add_row(_text("oracle"), _spent(calls, roles))
+    tokens = f"{oracle['input_tokens']:,} in, {oracle['output_tokens']:,} out"
+    table.add_row(_text("oracle tokens"), _text(tokens))
+    return table
+
+
+def _spent(total: str, parts: Sequence[str]) -> "Text":
+    text = _text(total)
+    if parts:
+        text.append(f"  {' · '.join(parts)}", "dim")
+    return text
+
+
+def _next(summary: Summary) -> "RenderableType":
+    root, table = one_line(quoted(summary["root"])), _table(left=1, right=1, wrap=True)
+    checkpoint = summary["checkpoint"] or {}
+    table.add_row(_text("files"), _text(root))
+    if checkpoint.get("path"):
+        table.add_row(_text("policy"), _text(one_line(f"{summary['root']}/{checkpoint['path']}")))
+    if summary["status"] == "unfinished":
+        table.add_row(_text("resume"), _text(f"iteralign run {root}", "cyan"))
+    else:
+        table.add_row(_text("as data"), _text(f"iteralign show {root} --json", "cyan"))
+    if summary["constitution"]:
+        table.add_row(_text("principles"), _text(f"iteralign constitution export {root}", "cyan"))
+    return table
+
+
+def quoted(word: str) -> str:
+    """A word as a shell wants it."""
+    import shlex
+
+    return shlex.quote(word)
+
+
+def _text(text: str, style: str = "") -> "Text":
+    from rich.text import Text
+
+    return Text(text, style=style)
+
+
+def _stack(*parts: "RenderableType") -> "RenderableType":
+    from rich.console import Group
+
+    return Group(*parts)
+
+
+def _table(left: int, right: int, wrap: bool = False) -> Any:
+    """A grid without lines: `left` text columns, then `right` columns of figures (or of flowing text)."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.pad_edge = True
+    for _ in range(left):
+        table.add_column(no_wrap=not wrap, justify="left")
+    for at in range(right):
+        flows = wrap and at == right - 1
+        table.add_column(no_wrap=not flows, justify="left" if flows else "right", overflow="fold")
+    return table

@@ -1,0 +1,65 @@
+"""Words: figures, times and stages as a reader wants them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Figure = Mapping[str, Any] | None
+ABSENT = "–"
+
+STAGES = {
+    "test": "measuring on the test probes",
+    "metrics": "measuring on the validation probes",
+    "benign": "answering safe prompts, to replay later",
+    "responses": "red team: answering attack prompts",
+    "verdicts": "judging the answers",
+    "constitution": "writing principles for the failures",
+    "revisions": "answering again under the principles",
+    "gate": "judging the new answers",
+    "checkpoint": "fine-tuning on the accepted answers",
+}
+"""What happens in a step."""
+
+SHORT = {
+    "test": "test",
+    "metrics": "validation",
+    "benign": "safe prompts",
+    "responses": "red team",
+    "verdicts": "judge",
+    "constitution": "principles",
+    "revisions": "revisions",
+    "gate": "gate",
+    "checkpoint": "fine-tuning",
+}
+
+
+def percent(figure: Figure) -> str:
+    return ABSENT if figure is None else f"{100 * figure['value']:.1f} %"
+
+
+def interval(figure: Figure) -> str:
+    """The 95 % interval, in percent."""
+    return "" if figure is None else f"{100 * figure['low']:.1f}–{100 * figure['high']:.1f}"
+
+
+def duration(seconds: float | None) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 05 min`."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def many(n: int, singular: str, plural: str = "") -> str:
+    """`1 principle`, `1,234 principles`."""
+    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
+
+
+def place(t: int) -> str:
+    """Where in a run iteration `t` is."""
+    return f"iteration {t}" if t else "before"

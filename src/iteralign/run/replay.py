@@ -1,0 +1,165 @@
+"""Replay: what a run did, from its artifacts alone.
+
+The loop itself runs once more, with a journal that only reads and actors that nobody asks; so what is
+reported about a run (accepted revisions, rows, roll-backs) is decided by the code that decided it then.
+"""
+
+import json
+import typing
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+from iteralign.errors import UserError
+from iteralign.lab import Lab, OnReplies, Step, unheard
+from iteralign.loop import iteralign
+from iteralign.method import Finetuning, Guard, Method
+from iteralign.prompts import PromptSet
+from iteralign.run import artifact
+from iteralign.run.config import Config, validated
+from iteralign.types import Checkpoint, Conversation, Example, Iteration, Material, Metrics, Reply, Sampling
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CONFIG = "config.json"
+OUTCOME = "outcome.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended, as the runner wrote it: the reason, the last iteration, the policy it left."""
+
+    stop_reason: str
+    t: int
+    policy: Checkpoint
+
+
+@dataclass
+class Past:
+    """A run as far as it got.
+
+    steps: the value of each recorded step by (t, name). rows: rows trained on by iteration, where it trained.
+    """
+
+    root: Path
+    config: Config
+    steps: dict[tuple[int, str], Any] = field(default_factory=dict)
+    rows: dict[int, int] = field(default_factory=dict)
+    iterations: list[Iteration] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+    def test(self, t: int) -> Metrics | None:
+        """The figures on the test probes after iteration `t`, if they were taken."""
+        return cast(Metrics | None, step_value(self.root, t, "test", Metrics))
+
+    @property
+    def last(self) -> int:
+        """The last iteration that has anything on record; 0 before the first."""
+        return max((t for t, _ in self.steps), default=0)
+
+
+class _Missing(Exception):
+    """The loop asked for a step that is not on record: here the run was interrupted."""
+
+
+def replay(root: Path) -> Past:
+    """The past of the run directory `root`. Raises UserError if it is none, or damaged."""
+    config = config_of(root)
+    past = Past(root, config)
+    recorded = len(list(root.glob("iterations/[0-9]*")))
+    policy = Checkpoint(config.policy.model, config.policy.model)
+    lab = Lab(lambda _: nullcontext(_NOBODY), _NOBODY, _NOBODY, _NOBODY, _NOBODY)
+    material = Material(((),) * recorded)
+    try:
+        past.iterations.extend(iteralign(policy, material, lab, method(config), _Records(past), lambda _: None))
+    except _Missing:
+        pass
+    past.outcome = _outcome(past)
+    return past
+
+
+def config_of(root: Path) -> Config:
+    """The config that a run directory was made with. Raises UserError."""
+    return validated(_json(root / CONFIG, f"{root}: not a run directory: it has no {CONFIG}"))
+
+
+def method(config: Config) -> Method:
+    """The values of the method that decide between recorded steps; the prompts are not among them."""
+    guard = Guard(**config.guard.model_dump(exclude={"enabled"})) if config.guard.enabled else None
+    unread = PromptSet("", {}, {})
+    finetuning = Finetuning(**config.finetune.model_dump())
+    return Method(unread, unread, gate=config.gate.enabled, finetune=finetuning, guard=guard)
+
+
+class _Records:
+    """A journal that hands out what is recorded, and does nothing."""
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+
+    def at(self, t: int) -> Step:
+        def do(name: str, stage: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            found = step_value(self._past.root, t, name, typing.get_type_hints(stage)["return"])
+            if found is None:
+                raise _Missing
+            self._past.steps[t, name] = found
+            if name == "checkpoint":
+                self._past.rows[t] = _rows(*args)
+            return cast(T, found)
+
+        return do
+
+
+def _rows(_trainer: Any, _start: Any, accepted: Sequence[Any], replayed: Sequence[Example]) -> int:
+    return len(accepted) + len(replayed)
+
+
+class _Nobody:
+    """The actor of a replay: whoever asks it has found a bug."""
+
+    id = "nobody"
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling, on_replies: OnReplies = unheard
+    ) -> list[Reply]:
+        raise AssertionError("a replay asks no model")
+
+    def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
+        raise AssertionError("a replay trains nothing")
+
+
+_NOBODY = _Nobody()
+
+
+def step_value(root: Path, t: int, step: str, kind: Any) -> Any:
+    """The recorded value of a step, as type `kind`; None if the step is not done. Raises UserError."""
+    path = artifact.place(root, t, step)
+    found = artifact.load(path)
+    return None if found is None else artifact.value(path, found, kind)
+
+
+def _outcome(past: Past) -> Outcome | None:
+    """The ending on record; None also if the run was taken up again after it and went further."""
+    path = past.root / OUTCOME
+    if not path.is_file():
+        return None
+    written = _json(path, f"{path}: cannot be read")
+    try:
+        outcome = Outcome(written["stop_reason"], written["t"], Checkpoint(**written["policy"]))
+    except (KeyError, TypeError):
+        raise UserError(f"{path} is damaged; delete it and rerun the run's command") from None
+    return outcome if outcome.t == past.last else None
+
+
+def _json(path: Path, absent: str) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(absent) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged: not a JSON object")
+    return value

@@ -1,0 +1,211 @@
+"""Summary: everything that can be said about a run, finished or not, as `show --json` prints it.
+
+Computed from the run directory alone, without a model. A figure that was not taken is null, never
+zero. docs/show.md documents every key; a change of one raises SCHEMA.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from iteralign import __version__, finetune
+from iteralign.run import artifact, calls, timings
+from iteralign.run.calls import Spent
+from iteralign.run.config import Config
+from iteralign.run.replay import Past, replay
+from iteralign.run.spending import ORACLES
+from iteralign.types import Amendment, Checkpoint, Iteration, Label, Metrics, Principle, Rate
+
+SCHEMA = 1
+ROLES = {"constitution": "proposer", "metrics": "meter", "test": "meter"}
+"""Who an oracle is in a step; in every other step it is the judge."""
+
+Json = dict[str, Any]
+
+
+def summarise(root: Path) -> Json:
+    """The summary of the run directory `root`, JSON-shaped. Raises UserError if it is none, or damaged."""
+    past = replay(root)
+    outcome, config = past.outcome, past.config
+    current = outcome.policy if outcome else _current(past)
+    return {
+        "schema": SCHEMA,
+        "iteralign": __version__,
+        "run": config.name,
+        "root": str(root),
+        "status": "finished" if outcome else "unfinished",
+        "stop_reason": outcome.stop_reason if outcome else None,
+        "preset": config.preset,
+        "policy": config.policy.model,
+        "seed": config.seed,
+        "checkpoint": asdict(current) if current else None,
+        "before": figures(past.test(0)),
+        "after": figures(past.test(outcome.t)) if outcome else None,
+        "validation": _validation(past),
+        "iterations": _iterations(past),
+        "constitution": _constitution(past),
+        "discovery": discovery(config, _principles(past)),
+        "oracle": _oracle(past),
+        "seconds": _seconds(root),
+    }
+
+
+def constitution(root: Path) -> list[Json]:
+    """The principles that the run in `root` adopted, in order. Raises UserError."""
+    return _constitution(replay(root))
+
+
+def figures(metrics: Metrics | None) -> Json | None:
+    """The figures of one checkpoint; null where nothing was measured."""
+    if metrics is None:
+        return None
+    return {
+        "violations": figure(metrics.violations),
+        "by_topic": {topic: figure(rate) for topic, rate in metrics.by_topic.items()},
+        "benign": figure(metrics.benign),
+        "overrefusal": figure(metrics.overrefusal),
+        "truthful": figure(metrics.truthful),
+        "undecided": figure(metrics.undecided),
+    }
+
+
+def figure(rate: Rate) -> Json | None:
+    """A share with its interval; null if it is a share of nothing."""
+    return asdict(rate) if rate.n else None
+
+
+def discovery(config: Config, principles: Sequence[Principle]) -> Json | None:
+    """How the hazards that the principles name compare with the planted gaps; null without known truth.
+
+    A principle that names no hazard of the world counts against precision. A text of several lines, as
+    the paper's proposals are, is read line by line.
+    """
+    from iteralign.run import build
+
+    planted = build.planted(config)
+    if planted is None:
+        return None
+    lines = [line for p in principles for line in p.text.splitlines() if line.strip()]
+    named = [build.read_principle(line) for line in lines]
+    found = sorted({hazard for hazard in named if hazard})
+    unread, hits = named.count(None), len(set(found) & set(planted))
+    return {
+        "planted": list(planted),
+        "discovered": found,
+        "unrecognised": unread,
+        "precision": hits / (len(found) + unread) if named else None,
+        "recall": hits / len(planted) if planted else None,
+    }
+
+
+def _current(past: Past) -> Checkpoint | None:
+    """The policy that an unfinished run stands on; null before its first iteration is done."""
+    return past.iterations[-1].policy if past.iterations else None
+
+
+def _validation(past: Past) -> list[Json]:
+    taken = [(t, past.steps[t, "metrics"]) for t in range(past.last + 1) if (t, "metrics") in past.steps]
+    return [{"t": t, **(figures(metrics) or {})} for t, metrics in taken]
+
+
+def _iterations(past: Past) -> list[Json]:
+    done = {i.t: i for i in past.iterations}
+    seconds = timings.seconds(past.root)
+    return [
+        {
+            "t": t,
+            "finished": t in done,
+            "counts": _counts(past, t, done.get(t)),
+            "principles": _adopted(past.steps.get((t, "constitution"))),
+            "seconds": {step: s for (at, step), s in seconds.items() if at == t and step != "test"},
+            "rolled_back": done[t].rolled_back or None if t in done else None,
+            "checkpoint": _checkpoint(past, t),
+        }
+        for t in range(1, past.last + 1)
+    ]
+
+
+def _counts(past: Past, t: int, iteration: Iteration | None) -> Json:
+    """Counts of an iteration; null for what it has not come to yet."""
+    responses, verdicts, law, revisions, gate = (
+        past.steps.get((t, step)) for step in ("responses", "verdicts", "constitution", "revisions", "gate")
+    )
+    passed = None if gate is None else finetune.accept(revisions, gate, past.config.gate.enabled)
+    trained = past.rows.get(t, 0 if iteration or passed == () else None)
+    return {
+        "prompts": _size(responses),
+        "harmful": _with(verdicts, Label.HARMFUL),
+        "unparsed": _with(verdicts, Label.UNPARSED),
+        "proposed": None if law is None else len(law.proposals),
+        "adopted": None if law is None else sum(p.decision == "adopted" for p in law.proposals),
+        "duplicate": None if law is None else sum(p.decision == "duplicate" for p in law.proposals),
+        "vetoed": None if law is None else sum(p.decision == "vetoed" for p in law.proposals),
+        "revisions": _size(revisions),
+        "accepted": _size(passed),
+        "rows": trained,
+    }
+
+
+def _size(values: Sequence[Any] | None) -> int | None:
+    return None if values is None else len(values)
+
+
+def _with(verdicts: Iterable[Any] | None, label: Label) -> int | None:
+    return None if verdicts is None else sum(v.label is label for v in verdicts)
+
+
+def _adopted(law: Amendment | None) -> list[str] | None:
+    return None if law is None else [p.principle.id for p in law.proposals if p.decision == "adopted"]
+
+
+def _checkpoint(past: Past, t: int) -> str | None:
+    trained: Checkpoint | None = past.steps.get((t, "checkpoint"))
+    return trained.path if trained else None
+
+
+def _principles(past: Past) -> list[Principle]:
+    """Every principle adopted, in order, with its latest evidence; also those that lasted for one batch."""
+    laws = [past.steps[key] for key in sorted(past.steps) if key[1] == "constitution"]
+    return list({p.id: p for law in laws for p in law.constitution.principles}.values())
+
+
+def _constitution(past: Past) -> list[Json]:
+    return [{**asdict(p), "evidence": list(p.evidence)} for p in _principles(past)]
+
+
+def oracle_spent(root: Path, t: int, step: str) -> Spent:
+    """What one step has asked of its oracle, as far as it is on record."""
+    place = artifact.place(root, t, step)
+    return _spent(artifact.calls_place(place, actor) for actor in ORACLES)
+
+
+def _spent(files: Iterable[Path]) -> Spent:
+    return sum((used for file in files for used in calls.spent(calls.read(file)).values()), Spent())
+
+
+def _oracle(past: Past) -> Json:
+    """Calls and tokens on record, also those of an iteration that is not done."""
+    config, spent = past.config.oracle, defaultdict[str, Spent](Spent)
+    for path in sorted(past.root.glob("iterations/*/calls/*.jsonl")):
+        step, _, actor = path.stem.partition(".")
+        if actor in ORACLES:
+            spent[ROLES.get(step.partition("_")[2], "judge")] += _spent([path])
+    models = {
+        "judge": config.judge or config.model,
+        "proposer": config.proposer or config.model,
+        "meter": config.meter or config.model,
+    }
+    roles = {role: {"model": model, **asdict(spent[role])} for role, model in models.items()}
+    total = sum((spent[role] for role in models), Spent())
+    return {"model": config.model, "by_role": roles, **asdict(total)}
+
+
+def _seconds(root: Path) -> Json:
+    """Time by step, summed over the run, in the order of the steps; null if none was noted."""
+    by_step: dict[str, float] = defaultdict(float)
+    for (_, step), seconds in timings.seconds(root).items():
+        by_step[step] += seconds
+    ordered = {step: round(by_step[step], 3) for step in artifact.NUMBERS if step in by_step}
+    return {"total": round(sum(by_step.values()), 3) if by_step else None, "by_stage": ordered}

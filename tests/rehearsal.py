@@ -1,0 +1,141 @@
+"""A whole run in a second: the real loop, stages and journal, the organism's rules as oracle, and a policy
+that is a table. It answers its gaps badly until it was trained on enough of them.
+
+Loaded by path (see the conftest files beside the tests that use it).
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from iteralign import measure
+from iteralign.lab import Lab, Model
+from iteralign.loop import iteralign
+from iteralign.models.scripted import ScriptedModel
+from iteralign.organism import oracle, world
+from iteralign.run import build
+from iteralign.run.config import Config, validated
+from iteralign.run.journal import Event, Journal
+from iteralign.run.material import material, probes
+from iteralign.stop import StopRule
+from iteralign.types import Checkpoint, Conversation, Example, Iteration, Sampling
+
+GAPS = ("privacy", "theft", "fraud", "medical")
+
+
+def config(model: str = "organism", **sections: Any) -> Config:
+    """A small run; `sections` go above it."""
+    values: dict[str, Any] = {
+        "name": "rehearsal",
+        "policy": {"model": model},
+        "redteam": {"n": 72, "batch": 24, "topics_per_batch": 3},
+        "probes": {"hazards": 24, "benign": 6, "borderline": 6, "facts": 6},
+        "test": {"hazards": 48, "benign": 8, "borderline": 8, "facts": 0},
+        "benign": {"n": 8},
+        "stop": {"target": 0.0, "patience": 2, "max_iterations": 4},
+    }
+    return validated({**values, **sections})
+
+
+def organism(folder: Path, gaps: Sequence[str] = GAPS) -> Path:
+    """A model directory with a known truth and nothing to load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "organism.json").write_text(json.dumps({"gaps": list(gaps)}), encoding="utf-8")
+    return folder
+
+
+def answers(open_gaps: frozenset[str]) -> Callable[[Conversation, Sampling], str]:
+    """Badly where there is a gap and no principle has been discussed; well in every other case."""
+
+    def answer(conversation: Conversation, sampling: Sampling) -> str:
+        prompt, turns = conversation[0].content, len(conversation)
+        item = world.read_prompt(prompt)
+        assert item is not None, prompt
+        if turns == 3:
+            return f"The topic is {item.topic}."
+        principled = turns == 5 and "Principles:" in conversation[2].content
+        bad = item.topic in open_gaps and not principled
+        made = DRAFTS[prompt]
+        return (made.bad if bad else made.good)[0]
+
+    return answer
+
+
+DRAFTS: dict[str, Any] = {}
+
+
+def learn(config: Config) -> None:
+    """What the grammar would answer to every prompt of a run."""
+    for kind in world.KINDS:
+        for split in ("redteam", "validation", "test"):
+            for seed in (0, config.seed):
+                for made in world.drafts(kind, split, 80 if kind == "hazard" else 16, seed):
+                    DRAFTS[made.item.text] = made
+
+
+class Trainer:
+    """Closes the gaps that the rows are about; `worsen` makes it open them all again at that call."""
+
+    id = "table-trainer"
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
+        read = [world.read_prompt(e.prompt) for e in examples]
+        closed = {*start.id.split("+")[1:], *(r.topic for r in read if r and r.kind == "hazard")}
+        id = "+".join(("table", *sorted(closed)))
+        folder = f"checkpoints/{len(closed)}"
+        (self.root / folder).mkdir(parents=True, exist_ok=True)
+        return Checkpoint(id, start.base, folder, "adapter")
+
+
+def lab(root: Path, gaps: Sequence[str]) -> Lab:
+    rules = ScriptedModel("rules", lambda c, _: oracle.answer([(m.role, m.content) for m in c]), batch_size=8)
+
+    @contextmanager
+    def serve(policy: Checkpoint) -> Iterator[Model]:
+        still = frozenset(gaps) - set(policy.id.split("+"))
+        yield ScriptedModel(policy.id, answers(still), batch_size=8)
+
+    return Lab(serve, rules, rules, Trainer(root), rules)
+
+
+def perform(
+    config: Config,
+    root: Path,
+    on_event: Callable[[Event], None] = lambda _: None,
+    stop_after: tuple[int, str] | None = None,
+    gaps: Sequence[str] = GAPS,
+) -> Iterator[Iteration]:
+    """As runner.run, with the actors of this file."""
+    learn(config)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "config.json").write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
+    journal, policy = Journal(root, on_event, stop_after), Checkpoint("table", config.policy.model)
+    cast, method = lab(root, gaps), build.method(config)
+    tests = probes(config.test, "test")
+
+    def test(t: int, policy: Checkpoint) -> None:
+        with cast.serve(policy) as model:
+            journal.at(t)("test", measure.probe, model, cast.meter, tests, method.measure, method.sampling)
+
+    test(0, policy)
+    rule = StopRule(**config.stop.model_dump())
+    loop = iteralign(policy, material(config), cast, method, journal, rule)
+    t = 0
+    while True:
+        try:
+            turn = next(loop)
+        except StopIteration as end:
+            reason = end.value
+            break
+        t, policy = turn.t, turn.policy
+        yield turn
+    test(t, policy)
+    kept = {"id": policy.id, "base": policy.base, "path": policy.path, "kind": policy.kind}
+    outcome = {"stop_reason": reason, "t": t, "policy": kept}
+    (root / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
