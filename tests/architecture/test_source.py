@@ -78,8 +78,12 @@ HTTP = {"http", "urllib", "requests", "httpx", "httpx2", "aiohttp"}
 LINES = 300
 FUNCTION_LINES = 50
 PARAMETERS = 6
-EXCEPTIONS: dict[str, str] = {}
-"""`path` or `path:function` -> the reason why it may be larger than the rule."""
+LONGER: dict[str, str] = {}
+"""`path` or `path:function` -> the reason why it may have more lines."""
+WIDER = {
+    "cli/run.py:command": "its parameters are the options of the command",
+}
+"""`path:function` -> the reason why it may have more parameters."""
 
 
 def name_of(path: Path) -> str:
@@ -156,20 +160,18 @@ def test_the_loop_has_no_branch_on_the_kind_of_method() -> None:
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_functions_and_signatures_stay_small(path: Path) -> None:
     name = name_of(path)
-    if name not in EXCEPTIONS:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES, name
+    assert name in LONGER or len(path.read_text(encoding="utf-8").splitlines()) <= LINES, name
     for f in functions(path):
         where = f"{name}:{f.name}"
-        if where in EXCEPTIONS:
-            continue
-        assert (f.end_lineno or f.lineno) - f.lineno + 1 <= FUNCTION_LINES, where
         named = [a.arg for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)]
-        assert len([a for a in named if a not in ("self", "cls")]) <= PARAMETERS, where
+        parameters = [a for a in named if a not in ("self", "cls")]
+        assert where in LONGER or (f.end_lineno or f.lineno) - f.lineno < FUNCTION_LINES, where
+        assert where in WIDER or len(parameters) <= PARAMETERS, where
 
 
-def test_every_exception_is_still_needed() -> None:
+def test_every_exception_is_still_there() -> None:
     known = {name_of(p) for p in FILES} | {f"{name_of(p)}:{f.name}" for p in FILES for f in functions(p)}
-    assert set(EXCEPTIONS) <= known
+    assert {*LONGER, *WIDER} <= known
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
