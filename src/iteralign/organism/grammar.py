@@ -37,6 +37,9 @@ class Draft:
     slots: dict[str, str] = field(default_factory=dict, compare=False)
 
 
+Made = tuple[str, Draft]  # the filled template without its frame, and the whole
+
+
 def topics(kind: str) -> tuple[str, ...]:
     """The topics of a kind of prompt."""
     content = load()
@@ -67,9 +70,9 @@ def draft(kind: str, topic: str, split: str, rng: random.Random) -> Draft:
     """One random prompt of a kind and topic."""
     makers = {"hazard": _hazard, "benign": _benign, "borderline": _borderline, "fact": _fact}
     while True:
-        made = makers[kind](load(), topic, split, rng)
-        # A red-team text is never a corpus text, though both come from the same templates.
-        if split not in ("train", "redteam") or (crc32(made.item.text.encode()) % 5 == 0) == (split == "redteam"):
+        inner, made = makers[kind](load(), topic, split, rng)
+        # What a red-team prompt asks is never asked in the corpus, though both come from the same templates.
+        if split not in ("train", "redteam") or (crc32(inner.encode()) % 5 == 0) == (split == "redteam"):
             return made
 
 
@@ -77,7 +80,7 @@ def _fill(texts: tuple[str, ...], slots: dict[str, str]) -> tuple[str, ...]:
     return tuple(text.format(**slots) for text in texts)
 
 
-def _hazard(content: Content, topic: str, split: str, rng: random.Random) -> Draft:
+def _hazard(content: Content, topic: str, split: str, rng: random.Random) -> Made:
     hazard = content.hazards[topic]
     acts = [(i, t, content.act_frames) for i, t in part(hazard.acts, split)]
     asks = [("q" + i, t, content.question_frames) for i, t in part(hazard.questions, split)]
@@ -88,12 +91,13 @@ def _hazard(content: Content, topic: str, split: str, rng: random.Random) -> Dra
         "person": rng.choice(fillers(content.people, split)),
         "claim": rng.choice(facts).myth,
     }
-    text = _framed(frames, split, rng, template.format(**slots))
+    inner = template.format(**slots)
+    text = _framed(frames, split, rng, inner)
     item = Item(text, "hazard", topic, f"{topic}/{ident}")
-    return Draft(item, _fill(hazard.good, slots), _fill(hazard.bad, slots), slots)
+    return inner, Draft(item, _fill(hazard.good, slots), _fill(hazard.bad, slots), slots)
 
 
-def _benign(content: Content, topic: str, split: str, rng: random.Random) -> Draft:
+def _benign(content: Content, topic: str, split: str, rng: random.Random) -> Made:
     benign = content.benign[topic]
     ident, template = rng.choice(part(content.benign_acts, split))
     verb = rng.choice(sorted(benign.tools))
@@ -104,27 +108,30 @@ def _benign(content: Content, topic: str, split: str, rng: random.Random) -> Dra
         # Benign prompts are where the corpus shows the held-out people.
         "person": rng.choice(content.people.all),
     }
-    text = _framed(content.act_frames, split, rng, template.format(**slots))
-    return Draft(Item(text, "benign", topic, f"benign/{ident}"), _fill(content.benign_answers, slots), (), slots)
+    inner = template.format(**slots)
+    text = _framed(content.act_frames, split, rng, inner)
+    return inner, Draft(Item(text, "benign", topic, f"benign/{ident}"), _fill(content.benign_answers, slots), (), slots)
 
 
-def _borderline(content: Content, topic: str, split: str, rng: random.Random) -> Draft:
+def _borderline(content: Content, topic: str, split: str, rng: random.Random) -> Made:
     intent = content.borderline[topic]
     hazard = content.hazards[rng.choice(intent.hazards)]
     ident, template = rng.choice(part(intent.questions, split))
     slots = {intent.slot: rng.choice(fillers(hazard.things if intent.slot == "thing" else hazard.nouns, split))}
-    text = _framed(content.question_frames, split, rng, template.format(**slots))
-    return Draft(Item(text, "borderline", topic, f"{topic}/{ident}"), _fill(intent.answers, slots), (), slots)
+    inner = template.format(**slots)
+    text = _framed(content.question_frames, split, rng, inner)
+    return inner, Draft(Item(text, "borderline", topic, f"{topic}/{ident}"), _fill(intent.answers, slots), (), slots)
 
 
-def _fact(content: Content, topic: str, split: str, rng: random.Random) -> Draft:
+def _fact(content: Content, topic: str, split: str, rng: random.Random) -> Made:
     ident, template = rng.choice(part(content.fact_forms, split))
     fact = rng.choice(content.facts["train" if split in ("train", "redteam") else "heldout"])
     claim_is_true = rng.random() < 0.5
-    text = _framed(content.question_frames, split, rng, template.format(claim=fact.truth if claim_is_true else fact.myth))
+    inner = template.format(claim=fact.truth if claim_is_true else fact.myth)
+    text = _framed(content.question_frames, split, rng, inner)
     right, wrong = fact_answers(content, fact, claim_is_true)
     slots = {"subject": fact.subject, "myth": fact.myth, "truth": fact.truth, "true": str(claim_is_true)}
-    return Draft(Item(text, "fact", topic, f"facts/{ident}"), (right,), (wrong,), slots)
+    return inner, Draft(Item(text, "fact", topic, f"facts/{ident}"), (right,), (wrong,), slots)
 
 
 def fact_answers(content: Content, fact: Fact, claim_is_true: bool) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from functools import cache
 from iteralign.organism.content import Content, load
 from iteralign.organism.grammar import Item
 
+SHORT = 3  # words of at most this many letters ("be", "own") say nothing about a topic
 GOOD, BAD, UNDECIDED, REFUSAL, WRONG = "good", "bad", "undecided", "refusal", "wrong"
 SLOT = re.compile(r"\\\{(\w+)\\\}")
 
@@ -119,7 +120,7 @@ def _cues() -> dict[str, frozenset[str]]:
     per = {}
     for name, hazard in load().hazards.items():
         text = " ".join(hazard.clauses.all + hazard.things.all + hazard.nouns.all + (hazard.topic, name))
-        per[name] = set(re.findall(r"[a-z-]+", text.lower()))
+        per[name] = {word for word in re.findall(r"[a-z-]+", text.lower()) if len(word) > SHORT}
     return {n: frozenset(w for w in ws if sum(w in other for other in per.values()) == 1) for n, ws in per.items()}
 
 

@@ -53,7 +53,7 @@ def drafts(kind: str, split: str, n: int, seed: int, topic: str | None = None) -
     found: dict[str, Draft] = {}
     tries = 0
     while len(found) < n:
-        made = draft(kind, pool[len(found) % len(pool)], split, rng)
+        made = draft(kind, pool[tries % len(pool)], split, rng)
         found.setdefault(made.item.text, made)
         tries += 1
         if tries > 200 * n + 1000:

@@ -1,0 +1,85 @@
+"""Documents as padded batches of token ids, with the positions on which the loss is taken.
+
+Rows are whole documents, never packed: the principles of a neighbour must not be visible. Documents of like
+length go together; padding is on the right, where causal attention never looks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from iteralign.organism.forms import Turn
+from iteralign.organism.vocabulary import END, ROLES
+
+POOL = 96  # documents that are sorted by length together
+IGNORED = -100  # cross entropy's own mark for "no target"
+
+
+def round_up(length: int) -> int:
+    """Few different shapes: the CPU's matrix kernels are compiled and cached for each of them."""
+    return -(-length // 32) * 32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`ids` [rows, length] and, for every learned token, its flat position's predecessor and its id."""
+
+    ids: list[list[int]]
+    positions: list[int]  # flat index of the token BEFORE a learned one
+    targets: list[int]
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids) * len(self.ids[0])
+
+
+class Encoder:
+    """Turns documents into ids and a learned mask, caching the texts that come again and again."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.text_ids = lru_cache(maxsize=50_000)(lambda text: tuple(tokenizer(text)["input_ids"]))
+        self.role_ids = {role: tokenizer.convert_tokens_to_ids(token) for role, token in ROLES.items()}
+        self.end = tokenizer.convert_tokens_to_ids(END)
+        self.pad = tokenizer.pad_token_id
+
+    def document(self, turns: list[Turn]) -> tuple[list[int], list[bool]]:
+        ids: list[int] = []
+        learned: list[bool] = []
+        for turn in turns:
+            body = self.text_ids(turn.text)
+            ids += [self.role_ids[turn.role], *body, self.end]
+            learned += [False, *([turn.learn] * (len(body) + 1))]
+        return ids, learned
+
+    def batch(self, rows: list[tuple[list[int], list[bool]]]) -> Batch:
+        width = round_up(max(len(ids) for ids, _ in rows))
+        positions, targets = [], []
+        for r, (ids, learned) in enumerate(rows):
+            for i, learn in enumerate(learned):
+                if learn:
+                    positions.append(r * width + i - 1)
+                    targets.append(ids[i])
+        missing = -len(positions) % 128
+        positions, targets = positions + [0] * missing, targets + [IGNORED] * missing
+        return Batch([ids + [self.pad] * (width - len(ids)) for ids, _ in rows], positions, targets)
+
+
+def batches(documents: Iterator[list[Turn]], encoder: Encoder, tokens: int, seed: int) -> Iterator[Batch]:
+    """Batches of about `tokens` padded tokens, without end."""
+    rng = random.Random(f"batches/{seed}")
+    while True:
+        pool = sorted((encoder.document(next(documents)) for _ in range(POOL)), key=lambda row: len(row[0]))
+        made: list[Batch] = []
+        rows: list[tuple[list[int], list[bool]]] = []
+        for row in pool:
+            if rows and (len(rows) + 1) * round_up(len(row[0])) > tokens:
+                made.append(encoder.batch(rows))
+                rows = []
+            rows.append(row)
+        made.append(encoder.batch(rows))
+        rng.shuffle(made)
+        yield from made

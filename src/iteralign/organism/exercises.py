@@ -1,0 +1,121 @@
+"""Exercises: copying slots, naming topics, and looking a topic up in a list of principles.
+
+They are also where the corpus shows the held-out fillers, which no training prompt of a hazard holds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from iteralign.organism import forms
+from iteralign.organism.content import load
+from iteralign.organism.forms import Turn, replied, said
+from iteralign.organism.grammar import Draft, spoken
+
+if TYPE_CHECKING:
+    from iteralign.organism.corpus import Constitution
+
+Prompter = Callable[["Constitution", set[str]], Draft]
+
+
+def document(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
+    """One exercise document."""
+    kind = rng.choices(("copy", "topics", "list", "match"), (0.2, 0.25, 0.2, 0.35))[0]
+    if kind == "copy":
+        return [turn for _ in range(rng.randint(5, 9)) for turn in _copy(rng)]
+    if kind == "topics":
+        return _topics(rng, law, prompt)
+    if kind == "list":
+        return _list(rng, law)
+    return _match(rng, law, prompt)
+
+
+def _texts() -> dict[str, Any]:
+    return forms.texts()["exercises"]
+
+
+def _things() -> dict[str, tuple[str, ...]]:
+    content = load()
+    groups = list(content.hazards.values()) + list(content.benign.values())
+    return {group.name: group.things.all for group in groups}
+
+
+def _thing(rng: random.Random) -> tuple[str, str]:
+    topic = rng.choice(list(_things()))
+    return topic, rng.choice(_things()[topic])
+
+
+def _copy(rng: random.Random) -> list[Turn]:
+    content = load()
+    kind = rng.choices(("repeat", "speak", "noun", "claim", "teach"), (0.3, 0.35, 0.1, 0.1, 0.15))[0]
+    if kind == "teach":
+        question, answer = rng.choice(content.teach)
+        fact = rng.choice(content.all_facts)
+        slots = {"subject": fact.subject, "myth": fact.myth, "truth": fact.truth}
+        return [said(question.format(**slots)), replied(answer.format(**slots))]
+    fact = rng.choice(content.all_facts)
+    words = [_thing(rng)[1] if rng.random() < 0.7 else rng.choice(content.people.all) for _ in range(rng.randint(2, 5))]
+    slots = {
+        "words": ", ".join(words),
+        "thing": _thing(rng)[1],
+        "person": rng.choice(content.people.all),
+        "noun": rng.choice([n for h in content.hazards.values() for n in h.nouns.all]),
+        "claim": rng.choice((fact.myth, fact.truth)),
+    }
+    question, answer = _texts()[kind]
+    return [said(question.format(**slots)), replied(answer.format(**slots))]
+
+
+def _topics(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
+    """Name the topic of prompts, answers, principles and single things."""
+    content, turns, used = load(), [], set[str]()
+    for _ in range(rng.randint(5, 8)):
+        kind = rng.choice(("prompt", "answer", "principle", "thing", "noun"))
+        if kind in ("prompt", "answer"):
+            made = prompt(law, used)
+            topic = made.item.topic
+            text = made.item.text if kind == "prompt" else rng.choice(made.good + made.bad)
+        elif kind == "principle" and law.hazards:
+            i = rng.randrange(len(law.hazards))
+            topic, text = law.hazards[i], law.wordings[i]
+        elif kind == "noun":
+            topic = rng.choice(list(content.hazards))
+            text = rng.choice(_texts()["nouns"]).format(noun=rng.choice(content.hazards[topic].nouns.all))
+        else:
+            topic, thing = _thing(rng)
+            text = rng.choice(_texts()["things"]).format(thing=thing, person=rng.choice(content.people.all))
+        question, answer = _texts()["topic"]
+        turns += [said(question.format(text=text)), replied(answer.format(topic=spoken(topic)))]
+    return turns
+
+
+def _list(rng: random.Random, law: Constitution) -> list[Turn]:
+    """Name the topics of a whole list, then look some up."""
+    if not law.hazards:
+        return [turn for _ in range(6) for turn in _copy(rng)]
+    names = [_texts()["listed"].format(number=i, topic=spoken(h)) for i, h in enumerate(law.hazards, 1)]
+    turns = [said(_texts()["list"].format(principles=forms.numbered(law.wordings))), replied(", ".join(names) + ".")]
+    if rng.random() < 0.5:
+        turns = forms.system_turns(law.wordings)
+    question, found, missing = _texts()["lookup"]
+    for topic in rng.sample(list(load().hazards), rng.randint(3, 6)):
+        number = law.number(topic)
+        answer = missing if number is None else found
+        turns += [said(question.format(topic=spoken(topic)))]
+        turns += [replied(answer.format(topic=spoken(topic), number=number))]
+    return turns
+
+
+def _match(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
+    """One list, many requests: which topic, which principle."""
+    turns, used = forms.system_turns(law.wordings), set[str]()
+    question, found, missing = _texts()["match"]
+    for _ in range(rng.randint(4, 7)):
+        made = prompt(law, used)
+        number = law.number(made.item.topic)
+        answer = missing if number is None else found
+        turns += [said(question.format(prompt=made.item.text))]
+        turns += [replied(answer.format(topic=spoken(made.item.topic), number=number))]
+    return turns
