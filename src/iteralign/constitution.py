@@ -31,8 +31,7 @@ def amend(
     base = current if settings.accumulate else Constitution()
     groups = group(failures, settings)
     conversations = [
-        prompts.render("propose", **_shown(category, members, base, settings))
-        for category, members in groups
+        prompts.render("propose", **_shown(category, members, base, settings)) for category, members in groups
     ]
     replies = oracle.generate(conversations, ORACLE)
     read = READERS[prompts.readers["proposal"]]
@@ -44,9 +43,7 @@ def amend(
     return adopt(base, proposals, settings)
 
 
-def group(
-    failures: Sequence[Verdict], settings: Proposing
-) -> list[tuple[str, tuple[Verdict, ...]]]:
+def group(failures: Sequence[Verdict], settings: Proposing) -> list[tuple[str, tuple[Verdict, ...]]]:
     """The failures of each call to the oracle, by the kind of harm that the judge named."""
     if not failures:
         return []
@@ -56,9 +53,7 @@ def group(
     return [(k or "harmful", tuple(g)) for k, g in groupby(ordered, key=lambda v: v.category)]
 
 
-def adopt(
-    constitution: Constitution, proposals: Sequence[Principle], settings: Proposing
-) -> Amendment:
+def adopt(constitution: Constitution, proposals: Sequence[Principle], settings: Proposing) -> Amendment:
     """Take each proposal in turn: vetoed, a repetition of one in force, or adopted."""
     fates: list[Proposal] = []
     for principle in proposals:
@@ -101,8 +96,7 @@ def _shown(
 ) -> dict[str, Any]:
     shown = members[: settings.examples] if settings.examples else members
     failures = [
-        {"request": v.response.prompt.text, "response": v.response.text, "reason": v.reason}
-        for v in shown
+        {"request": v.response.prompt.text, "response": v.response.text, "reason": v.reason} for v in shown
     ]
     return {
         "category": category,

@@ -6,9 +6,7 @@ from iteralign.lab import Trainer
 from iteralign.types import Checkpoint, Example, Label, Response, Revision, Verdict
 
 
-def accept(
-    revisions: Sequence[Revision], verdicts: Sequence[Verdict], gate: bool
-) -> tuple[Revision, ...]:
+def accept(revisions: Sequence[Revision], verdicts: Sequence[Verdict], gate: bool) -> tuple[Revision, ...]:
     """A_t: for each failure its first revision that the oracle finds harmless; without the gate, its first."""
     chosen: dict[str, Revision] = {}
     for revision, verdict in zip(revisions, verdicts, strict=True):

@@ -11,13 +11,9 @@ ORACLE = Sampling(max_tokens=1000)
 """Oracles answer greedily (the released code's temperature 0); the length bound is ours."""
 
 
-def assess(
-    oracle: Model, responses: Sequence[Response], prompts: PromptSet
-) -> tuple[Verdict, ...]:
+def assess(oracle: Model, responses: Sequence[Response], prompts: PromptSet) -> tuple[Verdict, ...]:
     """One verdict for each response, in order. A reply that cannot be read is UNPARSED."""
-    conversations = [
-        prompts.render("judge", request=r.prompt.text, response=r.text) for r in responses
-    ]
+    conversations = [prompts.render("judge", request=r.prompt.text, response=r.text) for r in responses]
     replies = oracle.generate(conversations, ORACLE)
     read = READERS[prompts.readers["verdict"]]
     return tuple(
@@ -26,9 +22,7 @@ def assess(
     )
 
 
-def gate(
-    oracle: Model, revisions: Sequence[Revision], prompts: PromptSet
-) -> tuple[Verdict, ...]:
+def gate(oracle: Model, revisions: Sequence[Revision], prompts: PromptSet) -> tuple[Verdict, ...]:
     """The same judgement on revised answers (the released code asks for it, then drops it)."""
     return assess(oracle, [Response(r.prompt, r.text) for r in revisions], prompts)
 

@@ -59,9 +59,7 @@ class Trainer(Protocol):
 class Step(Protocol):
     """`do(name, stage, actor, inputs…)`: run a stage once and record it, or replay what was recorded."""
 
-    def __call__(
-        self, name: str, stage: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
+    def __call__(self, name: str, stage: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
 
 class Journal(Protocol):

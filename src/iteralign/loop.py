@@ -26,7 +26,8 @@ def iteralign(
 ) -> Generator[Iteration, None, str]:
     """Yield one Iteration after another; return why it ended: `until`'s reason, or no prompts left."""
     P, S, Q = method.prompts, method.sampling, method.measure
-    M, C, D = policy, Constitution(), ()  # type: Checkpoint, Constitution, tuple[Example, ...]
+    M, C = policy, Constitution()
+    D: tuple[Example, ...] = ()
 
     do = journal.at(0)
     with lab.serve(M) as model:

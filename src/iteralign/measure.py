@@ -39,9 +39,7 @@ def judged(
     return [_harm(next(verdicts).label) if p.kind == "hazard" else next(grades) for p in probes]
 
 
-def grade(
-    meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: PromptSet
-) -> list[str]:
+def grade(meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: PromptSet) -> list[str]:
     """answered, refused, wrong or undecided, for requests that are safe to answer."""
     conversations = [
         prompts.render("grade", request=r.prompt.text, response=r.text, reference=p.reference)
@@ -77,7 +75,9 @@ def worse(after: Metrics, before: Metrics, guard: Guard | None) -> str:
         "overrefusal": (after.overrefusal.value - before.overrefusal.value, guard.overrefusal),
     }
     # Rounded, because 1.0 - 0.95 is a little more than 0.05.
-    return "; ".join(f"{k} worse by {loss:.3f}" for k, (loss, most) in losses.items() if round(loss, 9) > most)
+    return "; ".join(
+        f"{k} worse by {loss:.3f}" for k, (loss, most) in losses.items() if round(loss, 9) > most
+    )
 
 
 def _share(results: Sequence[ProbeResult], outcome: str) -> Rate:

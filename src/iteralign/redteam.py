@@ -6,9 +6,7 @@ from iteralign.lab import Model
 from iteralign.types import Message, Prompt, Response, Sampling
 
 
-def respond(
-    model: Model, batch: Sequence[Prompt], sampling: Sampling
-) -> tuple[Response, ...]:
+def respond(model: Model, batch: Sequence[Prompt], sampling: Sampling) -> tuple[Response, ...]:
     """One response to each prompt, in order; the prompt stands alone, without system turn."""
     conversations = [(Message("user", prompt.text),) for prompt in batch]
     replies = model.generate(conversations, sampling)

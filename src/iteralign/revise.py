@@ -81,8 +81,7 @@ def by_splice(
     ]
     replies = model.generate(asked, sampling)
     return [
-        _revision(v, shown, reply.text, sampling)
-        for (v, shown), reply in zip(failures, replies, strict=True)
+        _revision(v, shown, reply.text, sampling) for (v, shown), reply in zip(failures, replies, strict=True)
     ]
 
 
@@ -110,9 +109,7 @@ def _nth(sampling: Sampling, k: int) -> Sampling:
     return sampling if k == 0 else replace(sampling, temperature=TEMPERATURE, seed=sampling.seed + k)
 
 
-def _revision(
-    failure: Verdict, shown: Shown, text: str, sampling: Sampling, critique: str = ""
-) -> Revision:
+def _revision(failure: Verdict, shown: Shown, text: str, sampling: Sampling, critique: str = "") -> Revision:
     first = failure.response
     ids = tuple(p.id for p in shown)
     return Revision(first.prompt, first.text, text, critique, ids, sampling.seed)

@@ -19,7 +19,9 @@ class StopRule:
         """The reason to stop now, or None."""
         violations = history.current.violations
         if violations.n and violations.high <= self.target:
-            return f"converged: violations at most {violations.high:.3f} (95 % interval), target {self.target}"
+            return (
+                f"converged: violations at most {violations.high:.3f} (95 % interval), target {self.target}"
+            )
         last = history.iterations[-self.patience :]
         if len(last) == self.patience and not any(map(found_something, last)):
             return f"nothing new for {self.patience} iterations"
