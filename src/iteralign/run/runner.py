@@ -75,8 +75,10 @@ def _opened(config: Config, root: Path) -> Iterator[None]:
         sweep(root)
         values = config.model_dump(mode="json")
         kept = root / "config.json"
-        if kept.is_file():
+        if kept.is_file() and any(root.glob("iterations/*")):
             _same_run(json.loads(kept.read_text(encoding="utf-8")), values, root)
+        else:  # nothing is recorded: a first start that a mistake ended binds nobody
+            (root / "provenance.json").unlink(missing_ok=True)
         _write(kept, values)
         record(root, values)
         yield
