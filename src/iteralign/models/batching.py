@@ -1,0 +1,174 @@
+"""From conversations to replies: batches by length, one call of transformers' `generate` for each.
+
+The order of work is a function of the prompts alone (longest first, equals in list order, batches of
+a fixed size), which is what lets an interrupted call be taken up where it stopped.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+from iteralign.chat import Chat
+from iteralign.errors import UserError, WorldError
+from iteralign.lab import OnReplies
+from iteralign.models.sampling import FrequencyPenalty, SeededChoice, StopStrings, row_seeds
+from iteralign.types import Conversation, Reply, Sampling, Usage
+from iteralign.weights import context_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One conversation ready to be answered. `room` is how many new tokens it may have."""
+
+    index: int
+    ids: list[int]
+    seed: int
+    room: int
+
+
+def answer_all(
+    model: Any,
+    chat: Chat,
+    conversations: Sequence[Conversation],
+    sampling: Sampling,
+    batch_size: int,
+    on_replies: OnReplies,
+) -> list[Reply]:
+    """Replies in the order of `conversations`; `on_replies` hears each batch once, with its indices."""
+    rows = _rows(conversations, chat, sampling, context_of(model))
+    worker = Worker(model, chat, sampling, batch_size)
+    replies: dict[int, Reply] = {}
+    for batch in batches(rows, batch_size):
+        heard = [(row.index, reply) for row, reply in zip(batch, worker.answer(batch), strict=True)]
+        replies.update(heard)
+        on_replies(heard)
+    return [replies[i] for i in range(len(conversations))]
+
+
+def batches(rows: Sequence[Row], size: int) -> list[list[Row]]:
+    """Longest first, so that a batch too large for the memory shows at once and not after an hour."""
+    ordered = sorted(rows, key=lambda row: -len(row.ids))
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+
+
+def _rows(conversations: Sequence[Conversation], chat: Chat, sampling: Sampling, limit: int) -> list[Row]:
+    seeds = row_seeds(conversations, sampling.seed)
+    rows = []
+    for i, (conversation, seed) in enumerate(zip(conversations, seeds, strict=True)):
+        ids = chat.prompt_ids(conversation)
+        if len(ids) >= limit:
+            raise UserError(
+                f"prompt {i} of {len(conversations)} has {len(ids)} tokens, but the policy's context holds "
+                f"{limit}, answer included; shorten it or take a base with a longer context"
+            )
+        rows.append(Row(i, ids, seed, min(sampling.max_tokens, limit - len(ids))))
+    return rows
+
+
+@dataclass
+class Worker:
+    """Answers batches, in halves once the memory has proved too small for a whole one."""
+
+    model: Any
+    chat: Chat
+    sampling: Sampling
+    most: int
+    stops: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stops = tuple(dict.fromkeys((*self.sampling.stop, *self.chat.stops)))
+
+    def answer(self, batch: Sequence[Row]) -> list[Reply]:
+        """Replies in the order of `batch`. Rows near the end of the context, where there is less room
+        than asked for, run apart, so that no row is cut short because of another."""
+        replies: dict[int, Reply] = {}
+        for _, rows in groupby(sorted(batch, key=lambda row: row.room), key=lambda row: row.room):
+            for reply_row, reply in self._in_parts(list(rows)):
+                replies[reply_row.index] = reply
+        return [replies[row.index] for row in batch]
+
+    def _in_parts(self, rows: list[Row]) -> Iterable[tuple[Row, Reply]]:
+        start = 0
+        while start < len(rows):
+            part = rows[start : start + self.most]
+            ids = self._generate(part)
+            if ids is None:
+                self._halve(len(part))
+                continue
+            yield from ((row, self._reply(row, new)) for row, new in zip(part, ids, strict=True))
+            start += len(part)
+
+    def _halve(self, size: int) -> None:
+        if size == 1:
+            raise WorldError("out of memory with a single conversation; free memory and rerun to resume")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.most = size // 2
+        log.warning("out of memory with %d conversations at once; going on with %d", size, self.most)
+
+    def _generate(self, rows: Sequence[Row]) -> list[list[int]] | None:
+        """The new ids of each row, its end token included, or None if memory ran out: the caller retries
+        once this frame, which holds on to the tensors, is gone."""
+        try:
+            return self._run(rows)
+        except (torch.OutOfMemoryError, MemoryError):
+            return None
+        except RuntimeError as error:
+            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+                return None
+            raise
+
+    def _run(self, rows: Sequence[Row]) -> list[list[int]]:
+        width = max(len(row.ids) for row in rows)
+        pad = self.chat.pad_id()
+        ids_BT = torch.tensor([[pad] * (width - len(r.ids)) + r.ids for r in rows], device=self.model.device)
+        mask_BT = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=rows[0].room,
+            eos_token_id=list(self.chat.end_ids()),
+            pad_token_id=pad,
+        )
+        stopped = StopStrings(self.stops, self._decode, width)
+        with torch.inference_mode():
+            out_BT = self.model.generate(
+                input_ids=ids_BT,
+                attention_mask=mask_BT.to(self.model.device),
+                generation_config=config,
+                logits_processor=LogitsProcessorList(self._processors(rows, width)),
+                stopping_criteria=StoppingCriteriaList([stopped]),
+            )
+        return [
+            self._until_end(new, stopped.ended.get(i)) for i, new in enumerate(out_BT[:, width:].tolist())
+        ]
+
+    def _until_end(self, new: list[int], stopped: int | None) -> list[int]:
+        """`new` without the padding behind its end token, or behind what completed its stop string."""
+        ends = self.chat.end_ids()
+        return new[: next((i + 1 for i, token in enumerate(new[:stopped]) if token in ends), stopped)]
+
+    def _processors(self, rows: Sequence[Row], width: int) -> list[Any]:
+        s = self.sampling
+        seeds = [row.seed for row in rows]
+        penalty = [FrequencyPenalty(s.frequency_penalty, width)] * bool(s.frequency_penalty)
+        choice = [SeededChoice(s, seeds, self.model.device.type)] if s.temperature > 0 else []
+        return [*penalty, *choice]
+
+    def _decode(self, ids: list[int]) -> str:
+        tokenizer = self.chat.tokenizer
+        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _reply(self, row: Row, new: list[int]) -> Reply:
+        """The row's text up to its end token or stop string. Usage counts the end token, as providers do."""
+        ended = new[-1:] and new[-1] in self.chat.end_ids()
+        text = self._decode(new[:-1] if ended else new)
+        cut = min((at for s in self.stops if (at := text.find(s)) >= 0), default=None)
+        complete = ended or cut is not None
+        return Reply(text[:cut].strip(), "stop" if complete else "length", Usage(len(row.ids), len(new)))

@@ -1,0 +1,124 @@
+"""The policy in process: transformers on the CPU or one GPU, one base and the adapters trained on it.
+
+`serve(checkpoint)` leases a checkpoint. The handle is lazy: a resumed run that replays every answer
+loads nothing. The base stays in memory between leases; adapters come and go (`engine`).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iteralign import weights
+from iteralign.chat import TEMPLATES
+from iteralign.errors import UserError, unknown
+from iteralign.lab import Model, OnReplies, unheard
+from iteralign.types import Checkpoint, Conversation, Reply, Sampling
+
+if TYPE_CHECKING:
+    from iteralign.models.engine import Engine
+
+
+@dataclass(frozen=True)
+class HfSettings:
+    """How the policy is run.
+
+    device: auto | cpu | cuda | mps. dtype: auto | float32 | bfloat16 | float16 (`weights.dtype_of`).
+    batch_size: conversations a batch; part of the model's id, since a batch is journalled whole and
+    half precision answers differently in other batches. template: auto | chat | plain | raw
+    (`iteralign.chat`). revision: a hub branch or commit of the base.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 32
+    template: str = "auto"
+    trust_remote_code: bool = False
+    revision: str | None = None
+
+
+class HfPolicies:
+    """Leases of the checkpoints of one run. `root` is the run directory, `base` the directory or hub id of
+    the untrained policy."""
+
+    def __init__(self, root: Path, base: str, settings: HfSettings) -> None:
+        if settings.batch_size < 1:
+            raise UserError(f"policy.batch_size: must be at least 1, not {settings.batch_size}")
+        if settings.template not in TEMPLATES:
+            raise unknown("policy.template", settings.template, TEMPLATES)
+        self.root, self.settings = root, settings
+        self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
+        self._engine: Engine | None = None
+
+    @contextmanager
+    def serve(self, checkpoint: Checkpoint) -> Iterator[Model]:
+        """Lease `checkpoint`. Raises UserError if its files are gone."""
+        if checkpoint.path is not None and not (self.root / checkpoint.path).is_dir():
+            raise UserError(f"checkpoint {checkpoint.id}: {checkpoint.path} is not in the run directory")
+        try:
+            yield HfModel(self, checkpoint)
+        finally:
+            if self._engine is not None:
+                self._engine.detach()
+
+    def close(self) -> None:
+        """Forget the base too, and give its memory back."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    @cached_property
+    def device(self) -> str:
+        return weights.device_of(self.settings.device)
+
+    @cached_property
+    def dtype(self) -> str:
+        return weights.dtype_of(self.settings.dtype, self.device)
+
+    def engine(self) -> "Engine":
+        if self._engine is None:
+            from iteralign.models.engine import Engine
+
+            self._engine = Engine(self.root, self.source, self.device, self.dtype)
+        return self._engine
+
+
+class HfModel:
+    """One leased checkpoint. Loads nothing before the first `generate` that is asked something."""
+
+    def __init__(self, policies: HfPolicies, checkpoint: Checkpoint) -> None:
+        self._policies, self._checkpoint = policies, checkpoint
+
+    @cached_property
+    def id(self) -> str:
+        """A digest of checkpoint, device, dtype, template and batch size. The context length and what
+        template `auto` means belong to the base, so the checkpoint's id covers them."""
+        p = self._policies
+        decides = [self._checkpoint.id, p.device, p.dtype, p.settings.template, p.settings.batch_size]
+        return f"hf-{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]}"
+
+    def generate(
+        self,
+        conversations: Sequence[Conversation],
+        sampling: Sampling,
+        on_replies: OnReplies = unheard,
+    ) -> list[Reply]:
+        """Answer each conversation, in order; batches run from the longest prompts to the shortest.
+
+        A batch is heard in one call. Asking again for exactly those not yet heard forms exactly the
+        remaining batches, so an interrupted call goes on as if it had not been interrupted.
+
+        Raises UserError for a prompt longer than the context, WorldError when memory does not suffice.
+        """
+        if not conversations:
+            return []
+        from iteralign.models.batching import answer_all
+
+        settings = self._policies.settings
+        engine = self._policies.engine()
+        model, chat = engine.attach(self._checkpoint, settings.template)
+        return answer_all(model, chat, conversations, sampling, settings.batch_size, on_replies)

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning behind the Trainer protocol. Nothing heavy is imported here."""

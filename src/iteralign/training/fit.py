@@ -1,0 +1,180 @@
+"""The gradient steps: TRL's SFTTrainer on rows that are already ids and labels.
+
+TRL is given nothing to decide: no template, no truncation, no packing, no mask. What is left to it
+is the loss over the labelled positions, the optimizer and the schedule.
+"""
+
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from datasets import Dataset
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from iteralign.chat import Chat
+from iteralign.errors import UserError
+from iteralign.training.rows import Labelled
+from iteralign.training.settings import SftSettings
+from iteralign.weights import quiet
+
+OnProgress = Callable[[int, int, str], None]
+LOGS = 20
+"""How often in one fit the loss is read: reading it makes a GPU wait."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit reports: updates made, and the loss by token in its first and last stretch."""
+
+    steps: int
+    first_loss: float
+    last_loss: float
+
+
+def fit(
+    model: Any,
+    rows: Sequence[Labelled],
+    chat: Chat,
+    settings: SftSettings,
+    work: Path,
+    on_progress: OnProgress,
+) -> Fit:
+    """Train `model` in place. `work` is a directory that TRL may write to; nothing in it is kept.
+
+    Raises UserError if the loss or a weight is no longer a number.
+    """
+    batch = settings.batch_size * settings.gradient_accumulation
+    total = math.ceil(-(-len(rows) // batch) * settings.epochs)
+    with quiet():
+        trainer = _Quiet(
+            model=model,
+            args=_config(settings, model, total, work),
+            train_dataset=Dataset.from_dict(
+                {"input_ids": [r.input_ids for r in rows], "labels": [r.labels for r in rows]}
+            ),
+            data_collator=DataCollatorForLanguageModeling(pad_token_id=chat.pad_id()),
+            processing_class=chat.tokenizer,
+            callbacks=[_Progress(on_progress)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    trained = (p for p in model.parameters() if p.requires_grad)
+    if not all(bool(torch.isfinite(p).all()) for p in trained):
+        raise UserError(f"training.lr: {settings.lr} made the weights diverge; lower it")
+    return Fit(trainer.state.global_step, round(losses[0], 6), round(losses[-1], 6))
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Every global generator set to `seed`, and put back afterwards: training neither depends on what
+    ran before it nor changes what runs after."""
+    kept = random.getstate(), numpy.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        random.seed(seed)
+        numpy.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(kept[0])
+            numpy.random.set_state(kept[1])
+
+
+def _config(settings: SftSettings, model: Any, total: int, work: Path) -> SFTConfig:
+    on_gpu = model.device.type == "cuda"
+    config = SFTConfig(
+        output_dir=str(work),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.lr,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=settings.warmup_ratio,  # v5 reads a value below 1 as a share of all updates
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        bf16=on_gpu and settings.dtype == "bfloat16",
+        fp16=on_gpu and settings.dtype == "float16",
+        use_cpu=model.device.type == "cpu",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        max_length=None,
+        packing=False,
+        completion_only_loss=False,  # the labels say it already
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_num_workers=0,
+        dataloader_pin_memory=on_gpu,
+        save_strategy="no",
+        logging_steps=max(1, total // LOGS),
+        report_to="none",
+        disable_tqdm=True,
+    )
+    # With several GPUs visible the Trainer would split a batch over them by threads, which TRL refuses.
+    config._n_gpu = min(config.n_gpu, 1)
+    return config
+
+
+class ByLength(Sampler[int]):
+    """Row indices in random order, but rows of like length beside each other, so that little of a batch is
+    padding. The batches themselves come in random order. One order for each seed and epoch, ours and not
+    a library's, so that an update of one doesn't change the run.
+    """
+
+    POOL = 8
+    """Batches that are sorted together: more saves more padding and mixes less."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self.seed}:{self.epoch}")
+        self.epoch += 1
+        order, size = list(range(len(self))), self.batch_size
+        rng.shuffle(order)
+        rest = len(order) % size  # a short batch stays last, or it would shift the cuts of the others
+        whole, last = order[: len(order) - rest], order[len(order) - rest :]
+        pools = [whole[i : i + size * self.POOL] for i in range(0, len(whole), size * self.POOL)]
+        batches = [p[i : i + size] for p in map(self._sorted, pools) for i in range(0, len(p), size)]
+        rng.shuffle(batches)
+        yield from (i for batch in [*batches, last] for i in batch)
+
+    def _sorted(self, pool: list[int]) -> list[int]:
+        return sorted(pool, key=lambda i: self.lengths[i])
+
+
+class _Quiet(SFTTrainer):  # type: ignore[misc]
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        return ByLength(lengths, self.args.per_device_train_batch_size, self.args.seed)
+
+    def _send_telemetry(self) -> None:
+        """TRL reports each construction to its makers. A user's runs are the user's own."""
+
+
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, on_progress: OnProgress) -> None:
+        self.on_progress, self.detail = on_progress, ""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self.detail = f"loss {logs['loss']:.3f}"
+            if not torch.isfinite(torch.tensor(logs["loss"])):
+                raise UserError(
+                    f"training.lr: the loss is {logs['loss']} with lr {args.learning_rate}; lower it"
+                )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.on_progress(state.global_step, state.max_steps, self.detail)

@@ -1,0 +1,147 @@
+"""The trainer: supervised fine-tuning of a policy on accepted revisions, in this process.
+
+A policy is one base and adapters, so a checkpoint is small. A checkpoint is named by what made it
+and written whole: asking again for one that is there costs nothing, which is the crash safety.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from iteralign import weights
+from iteralign.chat import Chat, chat_of
+from iteralign.errors import UserError
+from iteralign.training import store
+from iteralign.training.rows import labelled
+from iteralign.training.settings import SftSettings
+from iteralign.types import Checkpoint, Example
+
+if TYPE_CHECKING:
+    from iteralign.training.fit import OnProgress
+
+
+def unwatched(done: int, total: int, detail: str) -> None:
+    """The progress callback of a caller who does not watch."""
+
+
+class SftTrainer:
+    """TRL's SFTTrainer on LoRA adapters (peft) or on all weights. `root` is the run directory, `base` the
+    directory or hub id of the untrained policy; `on_progress(done, total, detail)` hears every update."""
+
+    def __init__(
+        self,
+        root: Path,
+        base: str,
+        settings: SftSettings,
+        on_progress: "OnProgress" = unwatched,
+    ) -> None:
+        self.root, self.settings, self.on_progress = root, settings, on_progress
+        self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
+
+    @cached_property
+    def id(self) -> str:
+        """A digest of every hyperparameter, with device and number format as they are on this machine."""
+        text = json.dumps(asdict(self._resolved), sort_keys=True)
+        return f"sft-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
+        """Fine-tune `start`; an adapter is continued, a base gets a fresh one. No rows: `start` itself.
+
+        On the CPU the same inputs give the same bytes (measured with a fixed number of threads).
+        Raises UserError for a row that is too long, a method that cannot continue `start`, divergence.
+        """
+        if not examples:
+            return start
+        self._refuse(start)
+        name = store.checkpoint_id(self.id, start, examples)
+        folder = self.root / "checkpoints" / name
+        if not store.is_complete(folder):
+            with store.written_whole(folder) as partial:
+                self._train(start, examples, partial)
+        kind: Literal["adapter", "full"] = "adapter" if self.settings.method == "lora" else "full"
+        return Checkpoint(id=name, base=start.base, path=f"checkpoints/{name}", kind=kind)
+
+    @cached_property
+    def _resolved(self) -> SftSettings:
+        device = weights.device_of(self.settings.device)
+        return replace(self.settings, device=device, dtype=weights.dtype_of(self.settings.dtype, device))
+
+    def _refuse(self, start: Checkpoint) -> None:
+        method = self.settings.method
+        if (start.kind, method) in (("full", "lora"), ("adapter", "full")):
+            raise UserError(
+                f"training.method: {method!r} cannot continue {start.id}, which holds "
+                f"{'full weights' if start.kind == 'full' else 'an adapter'}; start from the base"
+            )
+
+    def _train(self, start: Checkpoint, examples: Sequence[Example], folder: Path) -> None:
+        from iteralign.training.fit import fit, seeded
+
+        chat = chat_of(weights.load_tokenizer(self.source), self.settings.template)
+        with seeded(self.settings.seed):
+            model = self._model(start)
+            context = weights.context_of(model)
+            rows = labelled(examples, chat, min(self.settings.max_length or context, context))
+            work = folder / "work"
+            work.mkdir()
+            done = fit(model, rows, chat, self._resolved, work, self.on_progress)
+        self._save(model, chat, start, folder)
+        for leftover in sorted(work.rglob("*"), reverse=True):
+            leftover.unlink()
+        work.rmdir()
+        record = {
+            "trainer": self.id,
+            "settings": asdict(self._resolved),
+            "start": start.id,
+            "base": start.base,
+            "rows": len(rows),
+            "tokens": sum(len(r.input_ids) for r in rows),
+            **asdict(done),
+        }
+        store.write_json(folder / store.RECORD, record)
+
+    def _model(self, start: Checkpoint) -> Any:
+        """The model with the weights to train. Under LoRA the base may be in half precision, the adapter
+        is in float32; a full fine-tune keeps float32 weights, or small updates would be rounded away."""
+        s = self._resolved
+        if s.method == "full":
+            path = None if start.path is None else self.root / start.path
+            source = self.source if path is None else weights.Source(str(path.resolve()))
+            return weights.load_model(source, s.device, "float32")
+        base = weights.load_model(self.source, s.device, s.dtype)
+        with weights.quiet():
+            return self._fresh(base) if start.path is None else self._continued(base, start)
+
+    def _fresh(self, base: Any) -> Any:
+        from peft import LoraConfig, get_peft_model
+
+        s = self.settings
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            target_modules="all-linear",
+            r=s.lora_rank,
+            lora_alpha=s.lora_alpha,
+            lora_dropout=s.lora_dropout,
+        )
+        return get_peft_model(base, config)
+
+    def _continued(self, base: Any, start: Checkpoint) -> Any:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(base, str(self.root / str(start.path)), is_trainable=True)
+        rank = model.peft_config["default"].r
+        if rank != self.settings.lora_rank:
+            raise UserError(f"training.lora_rank: {self.settings.lora_rank}, but {start.id} has rank {rank}")
+        return model
+
+    def _save(self, model: Any, chat: Chat, start: Checkpoint, folder: Path) -> None:
+        if self.settings.method == "lora":
+            store.save_adapter(folder, model, start.base)
+            return
+        with weights.quiet():
+            model.save_pretrained(folder)
+            chat.tokenizer.save_pretrained(folder)
