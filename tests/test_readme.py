@@ -3,7 +3,7 @@
 Every line of a ```bash block is accounted for: cheap ones run here as they stand; `make` lines must be
 targets of the Makefile (CI runs them); `iteralign run` lines are checked with `iteralign check`, which
 reads the same config and loads no model; `iteralign show` lines need a finished run, so their options
-are looked up. A ```toml block must be a valid config, in the README and in docs/extend.md.
+are looked up; examples run in test_examples.py. A ```toml block must be a valid config, in the README and in docs/extend.md.
 """
 
 import os
@@ -65,8 +65,8 @@ def test_a_command_of_the_readme(line: str, mine: Path) -> None:
             assert all(option in help for option in options)
         case ["iteralign", *rest]:
             assert run(["iteralign", *rest], mine)
-        case ["python", script, *rest]:
-            assert run([sys.executable, str(ROOT / script), *rest], mine)
+        case ["python", script]:
+            assert (ROOT / script).is_file()
         case _:
             pytest.fail(f"no test knows what to do with: {line}")
 
