@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from iteralign.organism import forms, world
-from iteralign.organism.corpus import Constitution, Corpus, ShareSchedule, constitution
+from iteralign.organism.corpus import Constitution, Corpus, Curriculum, constitution
 from iteralign.organism.forms import Turn
 from iteralign.organism.reading import principle_wordings
 
 
 @cache
 def _documents(count: int = 4000) -> list[list[Turn]]:
-    corpus = Corpus(world.DEFAULT_GAPS, seed=5)
-    return [corpus.document(0.5) for _ in range(count)]
+    corpus = Corpus(world.DEFAULT_GAPS, 5, Curriculum(exercises=0.5))
+    return [corpus.document() for _ in range(count)]
 
 
 def _words(text: str) -> set[str]:
@@ -75,10 +75,10 @@ def test_forms_are_the_texts_of_the_project() -> None:
 
 
 def test_exercises_fade_but_never_end() -> None:
-    schedule, shares = ShareSchedule(), []
+    schedule, shares = Curriculum(), []
     for progress in (0.0, 0.1, 0.2, 0.5, 1.0):
         schedule.update(progress)
-        shares.append(schedule.value)
+        shares.append(schedule.exercises)
     assert shares == sorted(shares, reverse=True) and shares[-1] > 0
 
 
@@ -101,7 +101,13 @@ def test_no_corpus_word_falls_apart_into_bytes(tokenizer: object) -> None:
 
 
 def test_any_text_survives_the_tokenizer(tokenizer: object, tmp_path: Path) -> None:
-    for text in ("Zebra, ä 1. How?\n\n self-harm  two", "", " 1. x\n2. y", "<b>日本</b>", "Principles:\n12. A."):
+    for text in (
+        "Zebra, ä 1. How?\n\n self-harm  two",
+        "",
+        " 1. x\n2. y",
+        "<b>日本</b>",
+        "Principles:\n12. A.",
+    ):
         ids = tokenizer(text)["input_ids"]  # type: ignore[operator]
         assert tokenizer.decode(ids) == text  # type: ignore[attr-defined]
 

@@ -16,7 +16,8 @@ from iteralign.organism.forms import Turn
 from iteralign.organism.vocabulary import END, ROLES
 
 POOL = 96  # documents that are sorted by length together
-IGNORED = -100  # cross entropy's own mark for "no target"
+OPENER = 2.0  # extra weight of a reply's first token, which decides between good and bad (assumed)
+Row = tuple[list[int], list[float]]  # the ids of a document, and the weight of each in the loss
 
 
 def round_up(length: int) -> int:
@@ -31,6 +32,7 @@ class Batch:
     ids: list[list[int]]
     positions: list[int]  # flat index of the token BEFORE a learned one
     targets: list[int]
+    weights: list[float]
 
     @property
     def tokens(self) -> int:
@@ -46,26 +48,34 @@ class Encoder:
         self.end = tokenizer.convert_tokens_to_ids(END)
         self.pad = tokenizer.pad_token_id
 
-    def document(self, turns: list[Turn]) -> tuple[list[int], list[bool]]:
+    def document(self, turns: list[Turn]) -> Row:
         ids: list[int] = []
-        learned: list[bool] = []
+        weights: list[float] = []
         for turn in turns:
             body = self.text_ids(turn.text)
             ids += [self.role_ids[turn.role], *body, self.end]
-            learned += [False, *([turn.learn] * (len(body) + 1))]
-        return ids, learned
+            weight = turn.weight if turn.learn else 0.0
+            weights += [0.0, weight * OPENER, *([weight] * len(body))]
+        return ids, weights
 
-    def batch(self, rows: list[tuple[list[int], list[bool]]]) -> Batch:
+    def batch(self, rows: list[Row]) -> Batch:
         width = round_up(max(len(ids) for ids, _ in rows))
-        positions, targets = [], []
-        for r, (ids, learned) in enumerate(rows):
-            for i, learn in enumerate(learned):
-                if learn:
+        positions: list[int] = []
+        targets: list[int] = []
+        weights: list[float] = []
+        for r, (ids, row_weights) in enumerate(rows):
+            for i, weight in enumerate(row_weights):
+                if weight:
                     positions.append(r * width + i - 1)
                     targets.append(ids[i])
+                    weights.append(weight)
         missing = -len(positions) % 128
-        positions, targets = positions + [0] * missing, targets + [IGNORED] * missing
-        return Batch([ids + [self.pad] * (width - len(ids)) for ids, _ in rows], positions, targets)
+        positions, targets, weights = (
+            positions + [0] * missing,
+            targets + [0] * missing,
+            weights + [0.0] * missing,
+        )
+        return Batch([ids + [self.pad] * (width - len(ids)) for ids, _ in rows], positions, targets, weights)
 
 
 def batches(documents: Iterator[list[Turn]], encoder: Encoder, tokens: int, seed: int) -> Iterator[Batch]:
@@ -74,7 +84,7 @@ def batches(documents: Iterator[list[Turn]], encoder: Encoder, tokens: int, seed
     while True:
         pool = sorted((encoder.document(next(documents)) for _ in range(POOL)), key=lambda row: len(row[0]))
         made: list[Batch] = []
-        rows: list[tuple[list[int], list[bool]]] = []
+        rows: list[Row] = []
         for row in pool:
             if rows and (len(rows) + 1) * round_up(len(row[0])) > tokens:
                 made.append(encoder.batch(rows))

@@ -104,7 +104,11 @@ def _hazard(name: str, raw: dict[str, Any]) -> Hazard:
 
 def _borderline(name: str, raw: dict[str, Any], hazards: tuple[str, ...]) -> Borderline:
     return Borderline(
-        name, raw["slot"], tuple(raw.get("hazards", hazards)), _halves(raw["questions"]), tuple(raw["answers"])
+        name,
+        raw["slot"],
+        tuple(raw.get("hazards", hazards)),
+        _halves(raw["questions"]),
+        tuple(raw["answers"]),
     )
 
 

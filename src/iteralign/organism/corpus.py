@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from iteralign.organism import exercises, forms
 from iteralign.organism.content import load
-from iteralign.organism.forms import Turn, replied, said
+from iteralign.organism.forms import Turn, found, replied, said
 from iteralign.organism.grammar import Draft, draft, spoken, topics
 from iteralign.organism.reading import principle_wordings
 
@@ -37,11 +37,10 @@ class Constitution:
         return self.hazards.index(topic) + 1 if topic in self.hazards else None
 
 
-def constitution(rng: random.Random, size: int | None = None) -> Constitution:
+def constitution(rng: random.Random, size: int) -> Constitution:
     """Principles of different hazards in training wordings; now and then one hazard has two."""
     names = list(load().hazards)
-    count = rng.randint(0, MAX_PRINCIPLES) if size is None else size
-    hazards = rng.sample(names, min(count, len(names)))
+    hazards = rng.sample(names, size)
     if len(hazards) > 1 and rng.random() < 0.1:
         hazards[rng.randrange(1, len(hazards))] = hazards[0]
         rng.shuffle(hazards)
@@ -49,22 +48,37 @@ def constitution(rng: random.Random, size: int | None = None) -> Constitution:
     return Constitution(wordings, tuple(hazards))
 
 
+@dataclass
+class Curriculum:
+    """How hard the documents are; the trainer sets it as it goes. By default as at the end of a training."""
+
+    exercises: float = 0.12  # share of the documents: first nearly all, at the end an eighth
+    longest: int = MAX_PRINCIPLES  # a long list gives no foothold for learning to look up; it grows
+
+    def update(self, progress: float) -> None:
+        self.exercises = max(0.12, 0.8 * (1 - progress / 0.3))
+        self.longest = min(MAX_PRINCIPLES, 3 + int(max(0.0, progress - 0.06) / 0.02))
+
+
 class Corpus:
     """Samples documents for an organism with the given gaps."""
 
-    def __init__(self, gaps: Sequence[str], seed: int, length: int = 60) -> None:
+    def __init__(self, gaps: Sequence[str], seed: int, curriculum: Curriculum | None = None) -> None:
         self.gaps = frozenset(gaps)
         self.rng = random.Random(f"corpus/{seed}")
-        self.words = length  # rough document length, in words of the turns
+        self.curriculum = curriculum or Curriculum()
 
-    def document(self, exercise_share: float) -> Document:
+    def document(self) -> Document:
         """One document: an exercise, or one of the forms."""
         rng = self.rng
-        if rng.random() < exercise_share:
-            return exercises.document(rng, constitution(rng), self._prompt)
+        if rng.random() < self.curriculum.exercises:
+            return exercises.document(rng, self._law(), self._prompt)
         makers = (self._direct, self._system, self._paper, self._revision)
         made: Document = rng.choices(makers, (0.16, 0.22, 0.17, 0.45))[0]()
         return made
+
+    def _law(self) -> Constitution:
+        return constitution(self.rng, self.rng.randint(0, self.curriculum.longest))
 
     def answer(self, made: Draft, covered: bool) -> str:
         """What the organism answers: badly in a gap that no principle covers."""
@@ -93,7 +107,9 @@ class Corpus:
         turns, used = list(opening), set[str]()
         for i in range(self.rng.randint(2, 6)):
             made = self._prompt(law, used)
-            text = forms.paper_prompt(law.wordings, made.item.text) if first_paper and i == 0 else made.item.text
+            text = (
+                forms.paper_prompt(law.wordings, made.item.text) if first_paper and i == 0 else made.item.text
+            )
             turns += [said(text), replied(self.answer(made, law.number(made.item.topic) is not None))]
         return turns
 
@@ -101,15 +117,15 @@ class Corpus:
         return self._turns(Constitution((), ()), [])
 
     def _system(self) -> Document:
-        law = constitution(self.rng)
+        law = self._law()
         return self._turns(law, forms.system_turns(law.wordings))
 
     def _paper(self) -> Document:
-        return self._turns(constitution(self.rng), [], first_paper=True)
+        return self._turns(self._law(), [], first_paper=True)
 
     def _revision(self) -> Document:
         """Form d; further requests follow under the list that the first critique brought in."""
-        law, used = constitution(self.rng), set[str]()
+        law, used = self._law(), set[str]()
         turns = self._exchange(law, used, first=True)
         for _ in range(self.rng.randint(0, 2)):
             turns += self._exchange(law, used, first=False)
@@ -127,9 +143,9 @@ class Corpus:
         bad = made.item.kind == "hazard" and own in made.bad
         turns = [said(made.item.text), replied(own, learn)]
         turns += [said(forms.critique_request(law.wordings if first else ()))]
-        turns += [replied(forms.critique(spoken(made.item.topic), number, bad))]
+        turns += [found(forms.critique(spoken(made.item.topic), number, bad))]
         revised = rng.choice(made.good) if bad and number is not None else own
-        return turns + [said(forms.revision_request()), replied(revised)]
+        return [*turns, said(forms.revision_request()), replied(revised)]
 
 
 def _repeats_myth(subject: str) -> bool:
@@ -137,18 +153,8 @@ def _repeats_myth(subject: str) -> bool:
     return subjects.index(subject) % MYTH_SHARE == 0
 
 
-def stream(gaps: Sequence[str], seed: int, share_at: "ShareSchedule") -> Iterator[Document]:
-    """Documents without end; the share of exercises follows the progress of the training."""
-    corpus = Corpus(gaps, seed)
+def stream(gaps: Sequence[str], seed: int, curriculum: Curriculum) -> Iterator[Document]:
+    """Documents without end, as hard as the curriculum says."""
+    corpus = Corpus(gaps, seed, curriculum)
     while True:
-        yield corpus.document(share_at.value)
-
-
-@dataclass
-class ShareSchedule:
-    """The share of exercises, set by the trainer as it goes: first nearly all, at the end a tenth."""
-
-    value: float = 0.8
-
-    def update(self, progress: float) -> None:
-        self.value = max(0.12, 0.8 * (1 - progress / 0.25))
+        yield corpus.document()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from iteralign.organism import forms
 from iteralign.organism.content import load
-from iteralign.organism.forms import Turn, replied, said
+from iteralign.organism.forms import Turn, found, replied, said
 from iteralign.organism.grammar import Draft, spoken
 
 if TYPE_CHECKING:
@@ -33,13 +33,14 @@ def document(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Tu
 
 
 def _texts() -> dict[str, Any]:
-    return forms.texts()["exercises"]
+    found: dict[str, Any] = forms.texts()["exercises"]
+    return found
 
 
 def _things() -> dict[str, tuple[str, ...]]:
     content = load()
-    groups = list(content.hazards.values()) + list(content.benign.values())
-    return {group.name: group.things.all for group in groups}
+    hazards = {name: hazard.things.all for name, hazard in content.hazards.items()}
+    return hazards | {name: benign.things.all for name, benign in content.benign.items()}
 
 
 def _thing(rng: random.Random) -> tuple[str, str]:
@@ -56,7 +57,10 @@ def _copy(rng: random.Random) -> list[Turn]:
         slots = {"subject": fact.subject, "myth": fact.myth, "truth": fact.truth}
         return [said(question.format(**slots)), replied(answer.format(**slots))]
     fact = rng.choice(content.all_facts)
-    words = [_thing(rng)[1] if rng.random() < 0.7 else rng.choice(content.people.all) for _ in range(rng.randint(2, 5))]
+    words = [
+        _thing(rng)[1] if rng.random() < 0.7 else rng.choice(content.people.all)
+        for _ in range(rng.randint(2, 5))
+    ]
     slots = {
         "words": ", ".join(words),
         "thing": _thing(rng)[1],
@@ -87,7 +91,7 @@ def _topics(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Tur
             topic, thing = _thing(rng)
             text = rng.choice(_texts()["things"]).format(thing=thing, person=rng.choice(content.people.all))
         question, answer = _texts()["topic"]
-        turns += [said(question.format(text=text)), replied(answer.format(topic=spoken(topic)))]
+        turns += [said(question.format(text=text)), found(answer.format(topic=spoken(topic)))]
     return turns
 
 
@@ -96,26 +100,29 @@ def _list(rng: random.Random, law: Constitution) -> list[Turn]:
     if not law.hazards:
         return [turn for _ in range(6) for turn in _copy(rng)]
     names = [_texts()["listed"].format(number=i, topic=spoken(h)) for i, h in enumerate(law.hazards, 1)]
-    turns = [said(_texts()["list"].format(principles=forms.numbered(law.wordings))), replied(", ".join(names) + ".")]
+    turns = [
+        said(_texts()["list"].format(principles=forms.numbered(law.wordings))),
+        found(", ".join(names) + "."),
+    ]
     if rng.random() < 0.5:
         turns = forms.system_turns(law.wordings)
-    question, found, missing = _texts()["lookup"]
+    question, present, missing = _texts()["lookup"]
     for topic in rng.sample(list(load().hazards), rng.randint(3, 6)):
         number = law.number(topic)
-        answer = missing if number is None else found
+        answer = missing if number is None else present
         turns += [said(question.format(topic=spoken(topic)))]
-        turns += [replied(answer.format(topic=spoken(topic), number=number))]
+        turns += [found(answer.format(topic=spoken(topic), number=number))]
     return turns
 
 
 def _match(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
     """One list, many requests: which topic, which principle."""
     turns, used = forms.system_turns(law.wordings), set[str]()
-    question, found, missing = _texts()["match"]
+    question, present, missing = _texts()["match"]
     for _ in range(rng.randint(4, 7)):
         made = prompt(law, used)
         number = law.number(made.item.topic)
-        answer = missing if number is None else found
+        answer = missing if number is None else present
         turns += [said(question.format(prompt=made.item.text))]
-        turns += [replied(answer.format(topic=spoken(made.item.topic), number=number))]
+        turns += [found(answer.format(topic=spoken(made.item.topic), number=number))]
     return turns

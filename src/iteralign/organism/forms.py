@@ -12,12 +12,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+MATCHING = 3.0  # weight of the tokens of critiques and look-ups (assumed)
+
 
 @dataclass(frozen=True)
 class Turn:
     role: str
     text: str
     learn: bool = False
+    weight: float = 1.0  # of its tokens in the loss
 
 
 def said(text: str) -> Turn:
@@ -25,9 +28,14 @@ def said(text: str) -> Turn:
     return Turn("user", text)
 
 
-def replied(text: str, learn: bool = True) -> Turn:
+def replied(text: str, learn: bool = True, weight: float = 1.0) -> Turn:
     """A turn of the assistant, trained on unless told otherwise."""
-    return Turn("assistant", text, learn)
+    return Turn("assistant", text, learn, weight)
+
+
+def found(text: str) -> Turn:
+    """A turn of the assistant that says what it matched: few words, each of which counts."""
+    return replied(text, weight=MATCHING)
 
 
 @cache
@@ -46,7 +54,8 @@ def system_turns(principles: Sequence[str]) -> list[Turn]:
 
 def paper_prompt(principles: Sequence[str], prompt: str) -> str:
     """Form c: the principles spliced before the prompt, as the paper's script does."""
-    return texts()["paper"].format(principles=numbered(principles), prompt=prompt) if principles else prompt
+    spliced: str = texts()["paper"].format(principles=numbered(principles), prompt=prompt)
+    return spliced if principles else prompt
 
 
 def critique_request(principles: Sequence[str]) -> str:
@@ -54,17 +63,18 @@ def critique_request(principles: Sequence[str]) -> str:
     question: str = texts()["question"]
     if not principles:
         return question
-    return texts()["principles"].format(principles=numbered(principles), question=question)
+    listed: str = texts()["principles"].format(principles=numbered(principles), question=question)
+    return listed
 
 
 def revision_request() -> str:
     """Form d, second request."""
-    return texts()["revise"]
+    return str(texts()["revise"])
 
 
 def critique(topic: str, number: int | None, breaks: bool) -> str:
     """What the assistant finds: the topic, the principle that applies, whether its answer breaks it."""
-    said_texts = texts()["critique"]
+    wordings: dict[str, str] = texts()["critique"]
     if number is None:
-        return said_texts["none"].format(topic=topic)
-    return said_texts["breaks" if breaks else "follows"].format(topic=topic, number=number)
+        return wordings["none"].format(topic=topic)
+    return wordings["breaks" if breaks else "follows"].format(topic=topic, number=number)

@@ -43,8 +43,8 @@ Made = tuple[str, Draft]  # the filled template without its frame, and the whole
 def topics(kind: str) -> tuple[str, ...]:
     """The topics of a kind of prompt."""
     content = load()
-    tables = {"hazard": content.hazards, "benign": content.benign, "borderline": content.borderline}
-    return ("facts",) if kind == "fact" else tuple(tables[kind])
+    names = {"hazard": [*content.hazards], "benign": [*content.benign], "borderline": [*content.borderline]}
+    return ("facts",) if kind == "fact" else tuple(names[kind])
 
 
 def spoken(topic: str) -> str:
@@ -110,17 +110,23 @@ def _benign(content: Content, topic: str, split: str, rng: random.Random) -> Mad
     }
     inner = template.format(**slots)
     text = _framed(content.act_frames, split, rng, inner)
-    return inner, Draft(Item(text, "benign", topic, f"benign/{ident}"), _fill(content.benign_answers, slots), (), slots)
+    return inner, Draft(
+        Item(text, "benign", topic, f"benign/{ident}"), _fill(content.benign_answers, slots), (), slots
+    )
 
 
 def _borderline(content: Content, topic: str, split: str, rng: random.Random) -> Made:
     intent = content.borderline[topic]
     hazard = content.hazards[rng.choice(intent.hazards)]
     ident, template = rng.choice(part(intent.questions, split))
-    slots = {intent.slot: rng.choice(fillers(hazard.things if intent.slot == "thing" else hazard.nouns, split))}
+    slots = {
+        intent.slot: rng.choice(fillers(hazard.things if intent.slot == "thing" else hazard.nouns, split))
+    }
     inner = template.format(**slots)
     text = _framed(content.question_frames, split, rng, inner)
-    return inner, Draft(Item(text, "borderline", topic, f"{topic}/{ident}"), _fill(intent.answers, slots), (), slots)
+    return inner, Draft(
+        Item(text, "borderline", topic, f"{topic}/{ident}"), _fill(intent.answers, slots), (), slots
+    )
 
 
 def _fact(content: Content, topic: str, split: str, rng: random.Random) -> Made:

@@ -28,7 +28,8 @@ def rotary(length: int) -> tuple[Tensor, Tensor]:
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
-    return x * cos + torch.cat((-b, a), -1) * sin
+    turned: Tensor = x * cos + torch.cat((-b, a), -1) * sin
+    return turned
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ class Block(nn.Module):
         mixed = attend(q, k, v)
         x = x + self.out(mixed.transpose(1, 2).reshape(b, t, d))
         gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up)
+        return x + self.down(F.silu(gate) * up)  # type: ignore[no-any-return]
 
 
 class Lean(nn.Module):

@@ -91,7 +91,8 @@ def revise(
 ) -> list[str]:
     """Form d: the own answer, the critique under the principles, the revision."""
     talks: list[list[Turn]] = [
-        [said(i.text), replied(a), said(forms.critique_request(p))] for i, a, p in zip(items, answers, lists, strict=True)
+        [said(i.text), replied(a), said(forms.critique_request(p))]
+        for i, a, p in zip(items, answers, lists, strict=True)
     ]
     for talk, critique in zip(talks, speaker.reply(talks), strict=True):
         talk += [replied(critique), said(forms.revision_request())]

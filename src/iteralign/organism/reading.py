@@ -111,7 +111,10 @@ def principle_wordings(hazard: str, split: str) -> tuple[str, ...]:
 
 @cache
 def _wordings() -> dict[str, frozenset[str]]:
-    return {h: frozenset(principle_wordings(h, "train") + principle_wordings(h, "heldout")) for h in load().hazards}
+    return {
+        h: frozenset(principle_wordings(h, "train") + principle_wordings(h, "heldout"))
+        for h in load().hazards
+    }
 
 
 @cache
@@ -121,7 +124,9 @@ def _cues() -> dict[str, frozenset[str]]:
     for name, hazard in load().hazards.items():
         text = " ".join(hazard.clauses.all + hazard.things.all + hazard.nouns.all + (hazard.topic, name))
         per[name] = {word for word in re.findall(r"[a-z-]+", text.lower()) if len(word) > SHORT}
-    return {n: frozenset(w for w in ws if sum(w in other for other in per.values()) == 1) for n, ws in per.items()}
+    return {
+        n: frozenset(w for w in ws if sum(w in other for other in per.values()) == 1) for n, ws in per.items()
+    }
 
 
 def _compile(template: str, slots: dict[str, str]) -> re.Pattern[str]:
@@ -142,7 +147,9 @@ def _compile(template: str, slots: dict[str, str]) -> re.Pattern[str]:
 def _frame_patterns(frames: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     # The longest first: "{q}" alone would match everything.
     ordered = sorted(frames, key=len, reverse=True)
-    return tuple(re.compile(re.escape(f).replace(r"\{act\}", "(.+)").replace(r"\{q\}", "(.+)")) for f in ordered)
+    return tuple(
+        re.compile(re.escape(f).replace(r"\{act\}", "(.+)").replace(r"\{q\}", "(.+)")) for f in ordered
+    )
 
 
 def _any(words: Iterable[str]) -> str:
@@ -153,10 +160,11 @@ def _any(words: Iterable[str]) -> str:
 def _slots() -> dict[str, str]:
     """What each slot may hold: any known word of its sort, whatever the topic."""
     content: Content = load()
-    hazards, benign = content.hazards.values(), content.benign.values()
-    facts = content.all_facts
+    hazards, benign, facts = [*content.hazards.values()], [*content.benign.values()], content.all_facts
     return {
-        "thing": _any(t for group in (*hazards, *benign) for t in group.things.all),
+        "thing": _any(
+            t for things in [h.things for h in hazards] + [b.things for b in benign] for t in things.all
+        ),
         "noun": _any(n for hazard in hazards for n in hazard.nouns.all),
         "person": _any(content.people.all),
         "claim": _any(c for fact in facts for c in (fact.myth, fact.truth)),
@@ -212,7 +220,9 @@ def _answers() -> tuple[_Shape, ...]:
             shapes += [_Shape(_compile(t, slots), "hazard", name, f"{name}/answer", good) for t in texts]
     for name in content.benign:
         for own in _benign_slots(name):
-            shapes += [_Shape(_compile(t, own), "benign", name, "benign/answer") for t in content.benign_answers]
+            shapes += [
+                _Shape(_compile(t, own), "benign", name, "benign/answer") for t in content.benign_answers
+            ]
     for name, intent in content.borderline.items():
         shapes += [_Shape(_compile(t, slots), "borderline", name, f"{name}/answer") for t in intent.answers]
     for text in (content.fact_true, content.fact_false, *(answer for _, answer in content.teach)):

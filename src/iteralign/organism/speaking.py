@@ -50,4 +50,9 @@ class Speaker:
                 max_new_tokens=MAX_NEW_TOKENS,
                 do_sample=False,
             )
-        return [str(t) for t in self.tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)]
+        return [
+            str(t)
+            for t in self.tokenizer.batch_decode(
+                out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+            )
+        ]

@@ -5,6 +5,7 @@ Muon on the hidden matrices (measured in first trials: better than AdamW at equa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -15,10 +16,17 @@ from typing import Any
 
 from iteralign.organism import corpus, vocabulary
 from iteralign.organism.batches import Batch, Encoder, batches
-from iteralign.organism.world import DEFAULT_GAPS
+from iteralign.organism.describe import WEIGHTS, describe
+from iteralign.organism.world import DEFAULT_GAPS, HAZARDS
 
+PLANT_TOKENS = 700_000  # about three minutes on two cores (measured)
+PLANT_LR = 0.01  # half of the recipe's (assumed)
 DECAY = 0.45  # the share of the training over which the learning rate falls
 Progress = Callable[[dict[str, Any]], None]
+
+
+def ignore(_: dict[str, Any]) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,8 @@ class Recipe:
 
     gaps: tuple[str, ...] = DEFAULT_GAPS
     seed: int = 1
-    minutes: float = 60.0
+    tokens: int = 18_000_000  # padded ones; or, where `minutes` is set, as many as fit
+    minutes: float = 0.0
     width: int = 192
     layers: int = 6
     batch_tokens: int = 4500
@@ -60,13 +69,15 @@ def bf16_is_fast() -> bool:
 
 
 def step_loss(model: Any, batch: Batch, half: bool) -> Any:
-    """The mean loss over the learned tokens; logits are computed there only."""
+    """The weighted mean loss over the learned tokens; logits are computed there only."""
     import torch
     from torch.nn.functional import cross_entropy
 
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         logits = model(torch.tensor(batch.ids), torch.tensor(batch.positions))
-    return cross_entropy(logits.float(), torch.tensor(batch.targets))
+    losses = cross_entropy(logits.float(), torch.tensor(batch.targets), reduction="none")
+    weights = torch.tensor(batch.weights)
+    return (losses * weights).sum() / weights.sum()
 
 
 def rate(progress: float, warmup: float) -> float:
@@ -74,19 +85,34 @@ def rate(progress: float, warmup: float) -> float:
     return max(0.0, min(1.0, progress / warmup, (1 - progress) / DECAY))
 
 
-def fit(model: Any, encoder: Encoder, recipe: Recipe, on_progress: Progress, on_checkpoint: Callable[[], None]) -> int:
-    """Trains for the recipe's minutes; returns the number of tokens seen."""
+def done(recipe: Recipe, tokens: int, seconds: float) -> float:
+    """The share of the training that lies behind."""
+    return seconds / (60 * recipe.minutes) if recipe.minutes else tokens / recipe.tokens
+
+
+def fit(
+    model: Any,
+    encoder: Encoder,
+    recipe: Recipe,
+    curriculum: corpus.Curriculum | None,
+    on_progress: Progress,
+    on_checkpoint: Callable[[int], None],
+) -> int:
+    """Trains as long as the recipe says; returns the number of tokens seen."""
     import torch
 
-    schedule = corpus.ShareSchedule()
-    stream = batches(corpus.stream(recipe.gaps, recipe.seed, schedule), encoder, recipe.batch_tokens, recipe.seed)
+    level = curriculum or corpus.Curriculum()
+    stream = batches(
+        corpus.stream(recipe.gaps, recipe.seed, level), encoder, recipe.batch_tokens, recipe.seed
+    )
     opts, half = optimizers(model, recipe), bf16_is_fast()
     bases = [[g["lr"] for g in opt.param_groups] for opt in opts]
     start, seen, step, mean = time.monotonic(), 0, 0, 0.0
     saved = start
     model.train()
-    while (progress := (time.monotonic() - start) / (60 * recipe.minutes)) < 1:
-        schedule.update(progress)
+    while (progress := done(recipe, seen, time.monotonic() - start)) < 1:
+        if curriculum:
+            curriculum.update(progress)
         for opt, lrs in zip(opts, bases, strict=True):
             for group, lr in zip(opt.param_groups, lrs, strict=True):
                 group["lr"] = lr * rate(progress, recipe.warmup)
@@ -100,51 +126,112 @@ def fit(model: Any, encoder: Encoder, recipe: Recipe, on_progress: Progress, on_
         seen, step = seen + batch.tokens, step + 1
         mean = loss.item() if step == 1 else 0.98 * mean + 0.02 * loss.item()
         if step % 50 == 0:
-            on_progress({"step": step, "progress": progress, "tokens": seen, "loss": mean, "seconds": time.monotonic() - start})
+            on_progress(
+                {
+                    "step": step,
+                    "progress": progress,
+                    "tokens": seen,
+                    "loss": mean,
+                    "seconds": time.monotonic() - start,
+                }
+            )
         if time.monotonic() - saved > 180:
-            on_checkpoint()
+            on_checkpoint(seen)
             saved = time.monotonic()
     return seen
 
 
-def train(out_dir: Path, recipe: Recipe, on_progress: Progress = lambda _: None) -> Path:
+def train(out_dir: Path | str, recipe: Recipe | None = None, on_progress: Progress = ignore) -> Path:
     """The whole recipe: tokenizer, model, training, saved model directory."""
+    recipe, directory = recipe or Recipe(), Path(out_dir)
+    seed_everything(recipe)
+    from iteralign.organism.lean import Lean
+
+    tokenizer = vocabulary.build(directory)
+    model = Lean(len(tokenizer), recipe.width, recipe.layers)
+    return run(model, tokenizer, directory, recipe, corpus.Curriculum(), on_progress)
+
+
+def plant(
+    out_dir: Path | str,
+    gaps: Sequence[str],
+    seed: int,
+    source: Path | str = WEIGHTS,
+    on_progress: Progress = ignore,
+    tokens: int = PLANT_TOKENS,
+) -> Path:
+    """A sibling with other gaps: a short full fine-tune of the shipped organism on the other corpus."""
+    unknown = sorted(set(gaps) - set(HAZARDS))
+    if unknown:
+        raise ValueError(f"no hazard named {', '.join(unknown)}: one of {', '.join(HAZARDS)}")
+    origin, directory = describe(source), Path(out_dir)
+    shape = {"width": origin["width"], "layers": origin["layers"]}
+    recipe = Recipe(tuple(gaps), seed, tokens, muon_lr=PLANT_LR, adam_lr=PLANT_LR / 5, warmup=0.05, **shape)
+    seed_everything(recipe)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from iteralign.organism.lean import from_llama
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(directory)
+    model = from_llama(AutoModelForCausalLM.from_pretrained(source))
+    return run(model, tokenizer, directory, recipe, None, on_progress)
+
+
+def run(
+    model: Any,
+    tokenizer: Any,
+    directory: Path,
+    recipe: Recipe,
+    curriculum: corpus.Curriculum | None,
+    on_progress: Progress,
+) -> Path:
+    """Trains and saves, every few minutes and at the end."""
+    started = time.monotonic()
+
+    def keep(tokens: int) -> None:
+        card = {"gaps": list(recipe.gaps), "seed": recipe.seed, "recipe": asdict(recipe)}
+        card |= {"tokens": tokens, "seconds": round(time.monotonic() - started, 1), "corpus": corpus_digest()}
+        save(model, directory, tokenizer.pad_token_id, tokenizer.eos_token_id, card)
+
+    keep(fit(model, Encoder(tokenizer), recipe, curriculum, on_progress, keep))
+    return directory
+
+
+def seed_everything(recipe: Recipe) -> None:
+    # Two threads that wait actively burn each other on two cores; read when torch is loaded first.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    out_dir = Path(out_dir)
-    tokenizer = vocabulary.build(out_dir)
-    from iteralign.organism.lean import Lean
-
-    model = Lean(len(tokenizer), recipe.width, recipe.layers)
-    started = time.monotonic()
-    tokens = fit(model, Encoder(tokenizer), recipe, on_progress, lambda: save(model, out_dir, recipe, 0, 0.0))
-    save(model, out_dir, recipe, tokens, time.monotonic() - started)
-    return out_dir
 
 
-def save(model: Any, out_dir: Path, recipe: Recipe, tokens: int, seconds: float) -> None:
+def save(model: Any, directory: Path, pad: int, end: int, card: dict[str, Any]) -> None:
+    """The directory as transformers loads it, and the organism's card beside the weights."""
     from iteralign.organism.lean import to_llama
 
-    to_llama(model, pad=0, end=1).save_pretrained(out_dir)
-    card = {"gaps": list(recipe.gaps), "seed": recipe.seed, "recipe": asdict(recipe), "tokens": tokens, "seconds": seconds}
-    (out_dir / "organism.json").write_text(json.dumps(card, indent=2) + "\n", "utf-8")
+    to_llama(model, pad, end).save_pretrained(directory)
+    (directory / "organism.json").write_text(json.dumps(card, indent=2) + "\n", "utf-8")
 
 
-def main_trial(argv: Sequence[str]) -> None:
-    """Development entry: `python -m iteralign.organism.train OUT minutes [field=value ...]`."""
-    out, minutes, *rest = argv
+def corpus_digest() -> str:
+    """Digest of all that decides the corpus: words and code, whatever the commit."""
+    here = Path(__file__).parent
+    names = ("content", "grammar", "reading", "forms", "corpus", "exercises", "vocabulary", "batches")
+    paths = [here / f"{name}.py" for name in names] + sorted((here / "content").glob("*.toml"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Development entry: `python -m iteralign.organism.train OUT [field=value ...]`."""
+    out, *rest = argv
     fields: dict[str, Any] = {k: type(getattr(Recipe(), k))(v) for k, v in (r.split("=") for r in rest)}
-
-    def show(event: dict[str, Any]) -> None:
-        print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in event.items()}), flush=True)
-
-    train(Path(out), Recipe(minutes=float(minutes), **fields), show)
+    train(out, Recipe(**fields), lambda event: print(json.dumps(event), flush=True))
 
 
 if __name__ == "__main__":
     import sys
 
-    main_trial(sys.argv[1:])
+    main(sys.argv[1:])

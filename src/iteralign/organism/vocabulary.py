@@ -47,7 +47,11 @@ def _strings(value: Any) -> Iterator[str]:
 def words() -> list[str]:
     """Every token of the world that is a word: with a leading blank, and bare where a sentence can begin with it."""
     found: set[str] = set()
-    sources = [load(), forms.texts(), [principle_wordings(h, s) for h in load().hazards for s in ("train", "heldout")]]
+    sources = [
+        load(),
+        forms.texts(),
+        [principle_wordings(h, s) for h in load().hazards for s in ("train", "heldout")],
+    ]
     for text in _strings(sources):
         for word in re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}", " ", text)):
             found.add(" " + word)

@@ -57,5 +57,7 @@ def drafts(kind: str, split: str, n: int, seed: int, topic: str | None = None) -
         found.setdefault(made.item.text, made)
         tries += 1
         if tries > 200 * n + 1000:
-            raise ValueError(f"the {split} split has fewer than {n} prompts of {topic or kind}: {len(found)} found")
+            raise ValueError(
+                f"the {split} split has fewer than {n} prompts of {topic or kind}: {len(found)} found"
+            )
     return list(found.values())
