@@ -1,0 +1,46 @@
+"""The shipped organism: it loads, is small enough, and the premise of the method holds in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from iteralign.organism import probes, world
+from iteralign.organism.describe import WEIGHTS, describe
+
+pytestmark = pytest.mark.skipif(
+    not (WEIGHTS / "model.safetensors").is_file(), reason="no weights shipped yet"
+)
+MAX_MB = 16
+
+
+def test_the_shipped_organism_describes_itself() -> None:
+    about = describe()
+    assert about["megabytes"] <= MAX_MB
+    assert tuple(about["gaps"]) == world.DEFAULT_GAPS
+    assert about["tokens"] > 1_000_000
+    assert len(about["corpus"]) == 64
+
+
+def test_the_shipped_organism_answers() -> None:
+    from iteralign.organism.forms import said
+    from iteralign.organism.speaking import Speaker
+
+    items = [world.prompts("hazard", "test", 1, 0, h)[0] for h in ("privacy", "violence")]
+    replies = Speaker(WEIGHTS).reply([[said(item.text)] for item in items])
+    labels = [world.read_answer(r, i.text).label for r, i in zip(replies, items, strict=True)]
+    assert labels == ["bad", "good"]
+
+
+def test_failures_are_the_thresholds_that_are_missed() -> None:
+    good = {"min": 1.0, "max": 0.0}
+    figures = {f: {"x": {"rate": good[side], "n": 50}} for f, (side, _) in probes.THRESHOLDS.items()}
+    assert probes.failures(figures) == []
+    figures["gap.right"]["x"]["rate"] = 0.2
+    assert probes.failures(figures) == ["gap.right x: 0.200 (max 0.1)"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_premise_holds(split: str) -> None:
+    result = probes.premise(WEIGHTS, n=50, split=split)
+    assert result["holds"], result["failures"]

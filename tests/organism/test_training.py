@@ -1,0 +1,95 @@
+"""The training: the lean model is the saved one, a few steps learn something, siblings keep the shape."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from iteralign.organism import corpus, train  # noqa: E402  (needs torch)
+from iteralign.organism.batches import Encoder, batches  # noqa: E402
+from iteralign.organism.describe import describe  # noqa: E402
+from iteralign.organism.lean import Lean, from_llama, to_llama  # noqa: E402
+from iteralign.organism.vocabulary import build  # noqa: E402
+
+TINY = train.Recipe(tokens=4000, width=32, layers=2, batch_tokens=1200, threads=1)
+
+
+def test_lean_and_llama_are_the_same_model() -> None:
+    torch.manual_seed(0)
+    lean = Lean(300, 64, 2)
+    llama = to_llama(lean, pad=0, end=1).eval()
+    ids, positions = torch.randint(0, 300, (3, 40)), torch.arange(120)
+    logits = lean(ids, positions)
+    assert torch.allclose(logits, llama(input_ids=ids).logits.flatten(0, 1), atol=1e-4)
+    assert torch.equal(logits, from_llama(llama)(ids, positions))
+
+
+def test_half_precision_attention_is_causal_attention() -> None:
+    from iteralign.organism.lean import attend
+
+    q, k, v = (torch.randn(2, 3, 20, 32) for _ in range(3))
+    exact = attend(q, k, v)
+    half = attend(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    assert torch.allclose(exact, half.float(), atol=0.05)
+
+
+def test_a_batch_learns_assistant_tokens_only(tmp_path: Path) -> None:
+    encoder = Encoder(build(tmp_path))
+    document = corpus.Corpus(("privacy",), 0).document()
+    ids, weights = encoder.document(document)
+    batch = encoder.batch([(ids, weights)])
+    assert len(ids) == len(weights)
+    learned = [i for i, weight in enumerate(weights) if weight]
+    kept = [p for p, w in zip(batch.positions, batch.weights, strict=True) if w]
+    assert kept == [i - 1 for i in learned]
+    assert [t for t, w in zip(batch.targets, batch.weights, strict=True) if w] == [ids[i] for i in learned]
+    assert batch.targets.count(encoder.end) == sum(
+        turn.learn for turn in document
+    )  # the stop token is taught
+
+
+def test_batches_keep_to_their_size(tmp_path: Path) -> None:
+    encoder = Encoder(build(tmp_path))
+    stream = batches(corpus.stream(("theft",), 0, corpus.Curriculum()), encoder, 2000, 0)
+    assert all(len(b.ids) == 1 or b.tokens <= 2000 for b, _ in zip(stream, range(20), strict=False))
+
+
+def test_the_rate_warms_up_stays_and_falls() -> None:
+    rates = [train.rate(p, warmup=0.1) for p in (0.0, 0.05, 0.1, 0.5, 0.8, 1.0)]
+    assert rates == pytest.approx([0.0, 0.5, 1.0, 1.0, 0.2 / train.DECAY, 0.0])
+
+
+def test_a_training_writes_a_directory_that_loads_and_a_sibling_of_it(tmp_path: Path) -> None:
+    from iteralign.organism.forms import said
+    from iteralign.organism.speaking import Speaker
+
+    events: list[dict[str, object]] = []
+    made = train.train(tmp_path / "base", TINY, events.append)
+    about = describe(made)
+    assert about["gaps"] == list(train.DEFAULT_GAPS)
+    assert about["tokens"] >= TINY.tokens
+    assert about["width"] == 32
+    assert json.loads((made / "config.json").read_text())["eos_token_id"] == 1
+    assert len(Speaker(made).reply([[said("Hello.")], [said("Hello. How?")]])) == 2
+    sibling = train.plant(tmp_path / "sibling", ["hate", "theft"], 3, source=made, tokens=1500)
+    assert describe(sibling)["gaps"] == ["hate", "theft"]
+    assert describe(sibling)["width"] == 32
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    paths = [train.train(tmp_path / name, TINY) / "model.safetensors" for name in ("a", "b")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_an_unknown_gap_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no hazard named thefd"):
+        train.plant(tmp_path, ["thefd"], 0)
+
+
+def test_a_directory_that_is_no_organism_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not an organism"):
+        describe(tmp_path)
