@@ -121,7 +121,7 @@ def save(path: Path, work: Work, value: Any) -> Any:
 
 def replayed(path: Path, artifact: Artifact, work: Work) -> Any:
     """The recorded value. Raises UserError if it was made by another stage or from other inputs."""
-    changes = _changes({"stage": artifact.stage, **artifact.inputs}, {"stage": work.name, **work.inputs})
+    changes = _changes({STAGE: artifact.stage, **artifact.inputs}, {STAGE: work.name, **work.inputs})
     if changes:
         raise UserError(
             f"{path} was recorded from other inputs, changed: {'; '.join(changes)}; "

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from iteralign import __version__
 from iteralign.run.codec import digest, pretty
 from iteralign.run.files import disk, write_whole
 
@@ -29,7 +30,7 @@ _NAME = r"(?:^|[^a-z])(?:key|token|secret|password|passwd|credentials?|authoriza
 _NAMED = re.compile(rf"{_NAME}$", re.IGNORECASE)
 _ASSIGNED = re.compile(rf"({_NAME}\s*[=:]).+", re.IGNORECASE | re.DOTALL)
 _LOOKS_SECRET = re.compile(
-    r"\b(?:sk|pk|hf|gh[opsu]|xox[abp]|AKIA|AIza)[-_]?[A-Za-z0-9_\-]{12,}|(?<=://)[^/\s@]+(?=@)"
+    r"\b(?:(?:sk|pk|hf|gh[opsu]|xox[abp])[-_]|AKIA|AIza)[\w\-]{12,}|(?<=://)[^/\s@]+(?=@)"
 )
 _SHORTEST_SECRET = 8  # characters; a shorter value of the environment would blank out ordinary words
 
@@ -49,7 +50,7 @@ def describe(config: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": scrubbed([Path(argv[0]).name, *argv[1:]], os.environ),
         "config_sha256": digest(config),
-        "iteralign": _version("iteralign"),
+        "iteralign": __version__,
         "git": commit(Path(__file__).parent),
         "python": platform.python_version(),
         "platform": platform.platform(),
