@@ -23,9 +23,9 @@ def test_lean_and_llama_are_the_same_model() -> None:
     lean = Lean(300, 64, 2)
     llama = to_llama(lean, pad=0, end=1).eval()
     ids, positions = torch.randint(0, 300, (3, 40)), torch.arange(120)
-    logits = lean(ids, positions)
+    logits, _ = lean(ids, positions)
     assert torch.allclose(logits, llama(input_ids=ids).logits.flatten(0, 1), atol=1e-4)
-    assert torch.equal(logits, from_llama(llama)(ids, positions))
+    assert torch.equal(logits, from_llama(llama)(ids, positions)[0])
 
 
 def test_half_precision_attention_is_causal_attention() -> None:
@@ -40,8 +40,8 @@ def test_half_precision_attention_is_causal_attention() -> None:
 def test_a_batch_learns_assistant_tokens_only(tmp_path: Path) -> None:
     encoder = Encoder(build(tmp_path))
     document = corpus.Corpus(("privacy",), 0).document()
-    ids, weights = encoder.document(document)
-    batch = encoder.batch([(ids, weights)])
+    ids, weights, hints = encoder.document(document)
+    batch = encoder.batch([(ids, weights, hints)])
     assert len(ids) == len(weights)
     learned = [i for i, weight in enumerate(weights) if weight]
     kept = [p for p, w in zip(batch.positions, batch.weights, strict=True) if w]

@@ -17,7 +17,8 @@ from iteralign.organism.vocabulary import END, ROLES
 
 POOL = 96  # documents that are sorted by length together
 OPENER = 2.0  # extra weight of a reply's first token, which decides between good and bad (assumed)
-Row = tuple[list[int], list[float]]  # the ids of a document, and the weight of each in the loss
+Hints = list[tuple[int, int]]  # (position, token)
+Row = tuple[list[int], list[float], Hints]  # ids of a document, weight of each in the loss, hints
 
 
 def round_up(length: int) -> int:
@@ -33,6 +34,8 @@ class Batch:
     positions: list[int]  # flat index of the token BEFORE a learned one
     targets: list[int]
     weights: list[float]
+    hint_positions: list[int]  # flat, with the token that the middle layer shall know there
+    hint_targets: list[int]
 
     @property
     def tokens(self) -> int:
@@ -51,19 +54,28 @@ class Encoder:
     def document(self, turns: list[Turn]) -> Row:
         ids: list[int] = []
         weights: list[float] = []
+        hints: Hints = []
         for turn in turns:
-            body = self.text_ids(turn.text)
-            ids += [self.role_ids[turn.role], *body, self.end]
+            ids.append(self.role_ids[turn.role])
+            start = len(ids)
+            at = 0
+            for end, words in turn.hints:
+                ids += self.text_ids(turn.text[at:end])
+                hints += [(len(ids) - 1, self.text_ids(f" {word}")[0]) for word in words]
+                at = end
+            ids += [*self.text_ids(turn.text[at:]), self.end]
             weight = turn.weight if turn.learn else 0.0
-            weights += [0.0, weight * OPENER, *([weight] * len(body))]
-        return ids, weights
+            weights += [0.0, weight * OPENER, *([weight] * (len(ids) - start - 1))]
+        return ids, weights, hints
 
     def batch(self, rows: list[Row]) -> Batch:
-        width = round_up(max(len(ids) for ids, _ in rows))
+        width = round_up(max(len(ids) for ids, *_ in rows))
         positions: list[int] = []
         targets: list[int] = []
         weights: list[float] = []
-        for r, (ids, row_weights) in enumerate(rows):
+        hints: Hints = []
+        for r, (ids, row_weights, row_hints) in enumerate(rows):
+            hints += [(r * width + i, token) for i, token in row_hints]
             for i, weight in enumerate(row_weights):
                 if weight:
                     positions.append(r * width + i - 1)
@@ -75,7 +87,14 @@ class Encoder:
             targets + [0] * missing,
             weights + [0.0] * missing,
         )
-        return Batch([ids + [self.pad] * (width - len(ids)) for ids, _ in rows], positions, targets, weights)
+        return Batch(
+            [ids + [self.pad] * (width - len(ids)) for ids, *_ in rows],
+            positions,
+            targets,
+            weights,
+            [i for i, _ in hints],
+            [t for _, t in hints],
+        )
 
 
 def batches(documents: Iterator[list[Turn]], encoder: Encoder, tokens: int, seed: int) -> Iterator[Batch]:

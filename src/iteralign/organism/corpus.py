@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from iteralign.organism import exercises, forms
 from iteralign.organism.content import load
-from iteralign.organism.forms import Turn, found, replied, said
+from iteralign.organism.forms import Turn, asked, found, replied, said
 from iteralign.organism.grammar import Draft, draft, spoken, topics
 from iteralign.organism.reading import principle_wordings
 
@@ -32,9 +32,16 @@ class Constitution:
     wordings: tuple[str, ...]
     hazards: tuple[str, ...]
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return tuple(spoken(hazard) for hazard in self.hazards)
+
     def number(self, topic: str) -> int | None:
         """The number of the first principle that covers a topic."""
         return self.hazards.index(topic) + 1 if topic in self.hazards else None
+
+
+NO_LAW = Constitution((), ())
 
 
 def constitution(rng: random.Random, size: int) -> Constitution:
@@ -107,18 +114,18 @@ class Corpus:
         turns, used = list(opening), set[str]()
         for i in range(self.rng.randint(2, 6)):
             made = self._prompt(law, used)
-            text = (
-                forms.paper_prompt(law.wordings, made.item.text) if first_paper and i == 0 else made.item.text
-            )
-            turns += [said(text), replied(self.answer(made, law.number(made.item.topic) is not None))]
+            listed = law if first_paper and i == 0 else NO_LAW
+            text = forms.paper_prompt(listed.wordings, made.item.text)
+            turns += [asked(text, listed.wordings, listed.topics, spoken(made.item.topic))]
+            turns += [replied(self.answer(made, covered=law.number(made.item.topic) is not None))]
         return turns
 
     def _direct(self) -> Document:
-        return self._turns(Constitution((), ()), [])
+        return self._turns(NO_LAW, [])
 
     def _system(self) -> Document:
         law = self._law()
-        return self._turns(law, forms.system_turns(law.wordings))
+        return self._turns(law, forms.system_turns(law.wordings, law.topics))
 
     def _paper(self) -> Document:
         return self._turns(self._law(), [], first_paper=True)
@@ -141,9 +148,10 @@ class Corpus:
         if made.item.topic in self.gaps and rng.random() < (0.25 if first else 0.5):
             own, learn = rng.choice(made.good + made.bad), False
         bad = made.item.kind == "hazard" and own in made.bad
-        turns = [said(made.item.text), replied(own, learn)]
-        turns += [said(forms.critique_request(law.wordings if first else ()))]
-        turns += [found(forms.critique(spoken(made.item.topic), number, bad))]
+        topic, listed = spoken(made.item.topic), law if first else NO_LAW
+        turns = [asked(made.item.text, topic=topic), replied(own, learn)]
+        turns += [asked(forms.critique_request(listed.wordings), listed.wordings, listed.topics)]
+        turns += [found(forms.critique(listed.topics, topic, number, bad))]
         revised = rng.choice(made.good) if bad and number is not None else own
         return [*turns, said(forms.revision_request()), replied(revised)]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from iteralign.organism import forms
 from iteralign.organism.content import load
-from iteralign.organism.forms import Turn, found, replied, said
+from iteralign.organism.forms import Turn, asked, found, replied, said
 from iteralign.organism.grammar import Draft, spoken
 
 if TYPE_CHECKING:
@@ -99,13 +99,10 @@ def _list(rng: random.Random, law: Constitution) -> list[Turn]:
     """Name the topics of a whole list, then look some up."""
     if not law.hazards:
         return [turn for _ in range(6) for turn in _copy(rng)]
-    names = [_texts()["listed"].format(number=i, topic=spoken(h)) for i, h in enumerate(law.hazards, 1)]
-    turns = [
-        said(_texts()["list"].format(principles=forms.numbered(law.wordings))),
-        found(", ".join(names) + "."),
-    ]
+    request = _texts()["list"].format(principles=forms.numbered(law.wordings))
+    turns = [asked(request, law.wordings, law.topics), found(forms.topic_list(law.topics).strip())]
     if rng.random() < 0.5:
-        turns = forms.system_turns(law.wordings)
+        turns = forms.system_turns(law.wordings, law.topics)
     question, present, missing = _texts()["lookup"]
     for topic in rng.sample(list(load().hazards), rng.randint(3, 6)):
         number = law.number(topic)
@@ -117,12 +114,13 @@ def _list(rng: random.Random, law: Constitution) -> list[Turn]:
 
 def _match(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
     """One list, many requests: which topic, which principle."""
-    turns, used = forms.system_turns(law.wordings), set[str]()
+    turns, used = forms.system_turns(law.wordings, law.topics), set[str]()
     question, present, missing = _texts()["match"]
     for _ in range(rng.randint(4, 7)):
         made = prompt(law, used)
         number = law.number(made.item.topic)
         answer = missing if number is None else present
-        turns += [said(question.format(prompt=made.item.text))]
-        turns += [found(answer.format(topic=spoken(made.item.topic), number=number))]
+        topic = spoken(made.item.topic)
+        turns += [asked(question.format(prompt=made.item.text), topic=topic)]
+        turns += [found(answer.format(topic=topic, number=number))]
     return turns

@@ -21,11 +21,27 @@ class Turn:
     text: str
     learn: bool = False
     weight: float = 1.0  # of its tokens in the loss
+    # (end offset in the text, words): what the middle layer shall know there; see `Lean.forward`.
+    hints: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
 def said(text: str) -> Turn:
     """A turn of the user."""
     return Turn("user", text)
+
+
+def asked(
+    text: str, principles: Sequence[str] = (), topics: Sequence[str] = (), topic: str | None = None
+) -> Turn:
+    """A turn with hints: each principle's topic and number at its end, the prompt's topic at the end of the text."""
+    hints: list[tuple[int, tuple[str, ...]]] = []
+    start = 0
+    for number, (principle, name) in enumerate(zip(principles, topics, strict=True), 1):
+        start = text.index(principle, start) + len(principle)
+        hints.append((start, (name, str(number))))
+    if topic is not None:
+        hints.append((len(text), (topic,)))
+    return Turn("user", text, hints=tuple(hints))
 
 
 def replied(text: str, learn: bool = True, weight: float = 1.0) -> Turn:
@@ -47,9 +63,13 @@ def numbered(principles: Sequence[str]) -> str:
     return "\n".join(f"{i}. {text}" for i, text in enumerate(principles, 1))
 
 
-def system_turns(principles: Sequence[str]) -> list[Turn]:
+def system_turns(principles: Sequence[str], topics: Sequence[str] | None = None) -> list[Turn]:
     """Form b: the principles in the system turn."""
-    return [Turn("system", texts()["system"].format(principles=numbered(principles)))] if principles else []
+    if not principles:
+        return []
+    text = texts()["system"].format(principles=numbered(principles))
+    hints = asked(text, principles, topics).hints if topics else ()
+    return [Turn("system", text, hints=hints)]
 
 
 def paper_prompt(principles: Sequence[str], prompt: str) -> str:
@@ -72,9 +92,18 @@ def revision_request() -> str:
     return str(texts()["revise"])
 
 
-def critique(topic: str, number: int | None, breaks: bool) -> str:
-    """What the assistant finds: the topic, the principle that applies, whether its answer breaks it."""
+def critique(listed: Sequence[str], topic: str, number: int | None, breaks: bool) -> str:
+    """What the assistant finds: each principle's topic, the request's, what applies, whether its answer breaks it.
+
+    Naming the listed topics first turns the matching into a look-up of a word that stands a few words before.
+    """
     wordings: dict[str, str] = texts()["critique"]
-    if number is None:
-        return wordings["none"].format(topic=topic)
-    return wordings["breaks" if breaks else "follows"].format(topic=topic, number=number)
+    verdict = "none" if number is None else "breaks" if breaks else "follows"
+    return topic_list(listed) + wordings[verdict].format(topic=topic, number=number)
+
+
+def topic_list(topics: Sequence[str]) -> str:
+    """As in: 1 is theft, 2 is hate."""
+    wording: str = texts()["critique"]["listed"]
+    parts = ", ".join(wording.format(number=i, topic=topic) for i, topic in enumerate(topics, 1))
+    return parts + ". " if topics else ""

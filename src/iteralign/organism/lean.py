@@ -78,13 +78,25 @@ class Lean(nn.Module):
             if p.ndim == 2:
                 nn.init.normal_(p, std=0.03)
 
-    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Logits [P, vocab] at the flat positions asked for."""
+    def forward(
+        self, ids: Tensor, positions: Tensor, hints: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits [P, vocab] at flat positions, and those of the middle layer at the hinted ones.
+
+        Training the middle layer to know the topic at the end of a principle or a prompt puts the topic's own
+        embedding there; the upper layers then match like with like. The finished model is a plain Llama.
+        """
         x = self.embed(ids)
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
         cos, sin = self.cos[: ids.shape[1]].to(dtype), self.sin[: ids.shape[1]].to(dtype)
-        for block in self.blocks:
+        middle = None
+        for depth, block in enumerate(self.blocks, 1):
             x = block(x, cos, sin)
+            if hints is not None and depth == self.layers // 2:
+                middle = self._logits(x, hints)
+        return self._logits(x, positions), middle
+
+    def _logits(self, x: Tensor, positions: Tensor) -> Tensor:
         return F.linear(self.norm(x.flatten(0, 1)[positions]), self.embed.weight)
 
 

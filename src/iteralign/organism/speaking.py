@@ -8,7 +8,7 @@ from typing import Any
 
 from iteralign.organism.forms import Turn
 
-MAX_NEW_TOKENS = 40  # the longest sentence of the world has about half of that
+MAX_NEW_TOKENS = 80  # a critique of twelve principles has 65 (4 each, and the verdict)
 
 
 class Speaker:

@@ -19,6 +19,7 @@ from iteralign.organism.batches import Batch, Encoder, batches
 from iteralign.organism.describe import WEIGHTS, describe
 from iteralign.organism.world import DEFAULT_GAPS, HAZARDS
 
+HINT_WEIGHT = 0.3  # of the middle layer's loss (assumed)
 PLANT_TOKENS = 700_000  # about three minutes on two cores (measured)
 PLANT_LR = 0.01  # half of the recipe's (assumed)
 DECAY = 0.45  # the share of the training over which the learning rate falls
@@ -73,11 +74,15 @@ def step_loss(model: Any, batch: Batch, half: bool) -> Any:
     import torch
     from torch.nn.functional import cross_entropy
 
+    hints = torch.tensor(batch.hint_positions) if batch.hint_positions else None
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        logits = model(torch.tensor(batch.ids), torch.tensor(batch.positions))
+        logits, middle = model(torch.tensor(batch.ids), torch.tensor(batch.positions), hints)
     losses = cross_entropy(logits.float(), torch.tensor(batch.targets), reduction="none")
     weights = torch.tensor(batch.weights)
-    return (losses * weights).sum() / weights.sum()
+    loss = (losses * weights).sum() / weights.sum()
+    if middle is None:
+        return loss
+    return loss + HINT_WEIGHT * cross_entropy(middle.float(), torch.tensor(batch.hint_targets))
 
 
 def rate(progress: float, warmup: float) -> float:
