@@ -51,12 +51,12 @@ def answers(open_gaps: frozenset[str]) -> Callable[[Conversation, Sampling], str
     """Badly where there is a gap and no principle has been discussed; well in every other case."""
 
     def answer(conversation: Conversation, sampling: Sampling) -> str:
-        prompt, turns = conversation[0].content, len(conversation)
-        item = world.read_prompt(prompt)
+        before, _, prompt = conversation[0].content.rpartition("\n\n")
+        turns, item = len(conversation), world.read_prompt(prompt)
         assert item is not None, prompt
         if turns == 3:
             return f"The topic is {item.topic}."
-        principled = turns == 5 and "Principles:" in conversation[2].content
+        principled = bool(before) or (turns == 5 and "Principles:" in conversation[2].content)
         bad = item.topic in open_gaps and not principled
         made = DRAFTS[prompt]
         return (made.bad if bad else made.good)[0]
@@ -65,10 +65,14 @@ def answers(open_gaps: frozenset[str]) -> Callable[[Conversation, Sampling], str
 
 
 DRAFTS: dict[str, Any] = {}
+LEARNT: set[int] = set()
 
 
 def learn(config: Config) -> None:
     """What the grammar would answer to every prompt of a run."""
+    if config.seed in LEARNT:
+        return
+    LEARNT.add(config.seed)
     for kind in world.KINDS:
         for split in ("redteam", "validation", "test"):
             for seed in (0, config.seed):
@@ -77,31 +81,32 @@ def learn(config: Config) -> None:
 
 
 class Trainer:
-    """Closes the gaps that the rows are about; `worsen` makes it open them all again at that call."""
+    """Closes the gaps that the rows are about. Where the rows name `poison`, it opens every gap there is."""
 
     id = "table-trainer"
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, poison: str) -> None:
+        self.root, self.poison = root, poison
 
     def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
         read = [world.read_prompt(e.prompt) for e in examples]
-        closed = {*start.id.split("+")[1:], *(r.topic for r in read if r and r.kind == "hazard")}
-        id = "+".join(("table", *sorted(closed)))
+        taught = {r.topic for r in read if r and r.kind == "hazard"}
+        closed = {*start.id.split("+")[1:], *taught}
+        id = "ruined" if self.poison in taught else "+".join(("table", *sorted(closed)))
         folder = f"checkpoints/{len(closed)}"
         (self.root / folder).mkdir(parents=True, exist_ok=True)
         return Checkpoint(id, start.base, folder, "adapter")
 
 
-def lab(root: Path, gaps: Sequence[str]) -> Lab:
+def lab(root: Path, gaps: Sequence[str], poison: str = "") -> Lab:
     rules = ScriptedModel("rules", lambda c, _: oracle.answer([(m.role, m.content) for m in c]), batch_size=8)
 
     @contextmanager
     def serve(policy: Checkpoint) -> Iterator[Model]:
-        still = frozenset(gaps) - set(policy.id.split("+"))
+        still = frozenset(world.HAZARDS if policy.id == "ruined" else gaps) - set(policy.id.split("+"))
         yield ScriptedModel(policy.id, answers(still), batch_size=8)
 
-    return Lab(serve, rules, rules, Trainer(root), rules)
+    return Lab(serve, rules, rules, Trainer(root, poison), rules)
 
 
 def perform(
@@ -110,13 +115,14 @@ def perform(
     on_event: Callable[[Event], None] = lambda _: None,
     stop_after: tuple[int, str] | None = None,
     gaps: Sequence[str] = GAPS,
+    poison: str = "",
 ) -> Iterator[Iteration]:
     """As runner.run, with the actors of this file."""
     learn(config)
     root.mkdir(parents=True, exist_ok=True)
     (root / "config.json").write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
     journal, policy = Journal(root, on_event, stop_after), Checkpoint("table", config.policy.model)
-    cast, method = lab(root, gaps), build.method(config)
+    cast, method = lab(root, gaps, poison), build.method(config)
     tests = probes(config.test, "test")
 
     def test(t: int, policy: Checkpoint) -> None:
@@ -124,6 +130,7 @@ def perform(
             journal.at(t)("test", measure.probe, model, cast.meter, tests, method.measure, method.sampling)
 
     test(0, policy)
+    (root / "provenance.json").write_text("{}", encoding="utf-8")
     rule = StopRule(**config.stop.model_dump())
     loop = iteralign(policy, material(config), cast, method, journal, rule)
     t = 0

@@ -30,10 +30,11 @@ def command(
     build.identity_of(build.model_path(values.policy.model), values.policy.revision)
     questions, tests = material(values), probes(values.test, "test")
     out = terminal.stdout()
-    _explain(out, values, root, questions, tests)
-    for title, conversation in _examples(values, questions):
-        _example(out, title, conversation)
-    out.print()
+    with terminal.trimmed(out):
+        _explain(out, values, root, questions, tests)
+        for title, conversation in _examples(values, questions):
+            _example(out, title, conversation)
+        out.print()
 
 
 def _explain(
@@ -58,8 +59,10 @@ def _facts(
     from iteralign.cli.words import many
 
     attack = sum(map(len, questions.batches))
-    oracle, training, stop = config.oracle, config.training, config.stop
-    roles = ", ".join(f"{r} {getattr(oracle, r)}" for r in ("judge", "proposer", "meter") if getattr(oracle, r))
+    oracle, training = config.oracle, config.training
+    roles = ", ".join(
+        f"{r} {getattr(oracle, r)}" for r in ("judge", "proposer", "meter") if getattr(oracle, r)
+    )
     replay = f"{many(len(questions.benign), 'safe answer')} and all earlier accepted answers"
     return {
         "preset": f"{config.preset}, prompt set {config.method.prompts}, seed {config.seed}",
@@ -72,13 +75,22 @@ def _facts(
         "training": f"{training.method}, {training.epochs:g} epochs, learning rate {training.lr:g}, "
         f"from the {config.finetune.start} checkpoint",
         "rows": f"accepted answers, and {replay if config.finetune.replay else 'nothing else'}",
-        "gate": "only answers that the judge accepts" if config.gate.enabled else "off: all new answers are trained on",
+        "gate": "only answers that the judge accepts"
+        if config.gate.enabled
+        else "off: all new answers are trained on",
         "oracle calls": _calls(config, questions, tests),
-        "stops": f"violations surely at most {stop.target:g}, nothing new in {stop.patience} iterations, "
-        f"or after {min(stop.max_iterations, len(questions.batches))}",
-        "budget": ", ".join(f"{v:g} {k}" for k, v in config.budget.model_dump().items() if v is not None) or "no limit",
+        "stops": _stops(config, len(questions.batches)),
+        "budget": ", ".join(f"{v:g} {k}" for k, v in config.budget.model_dump().items() if v is not None)
+        or "no limit",
         "directory": _directory(root),
     }
+
+
+def _stops(config: "Config", batches: int) -> str:
+    stop, most = config.stop, min(config.stop.max_iterations, batches)
+    reasons = [f"violations at most {stop.target:g} (upper end of the interval)"] if stop.target else []
+    reasons += [f"nothing new in {stop.patience} iterations"] if stop.patience < most else []
+    return ", or ".join([*reasons, f"after iteration {most}"])
 
 
 def _kinds(probes: "Sequence[Probe]") -> str:
@@ -102,7 +114,11 @@ def _directory(root: Path) -> str:
     from iteralign.cli.target import is_run
 
     done = len(list(root.glob("iterations/[0-9]*/60_metrics.json"))) - 1
-    return f"{root} (exists: the run would resume, {max(done, 0)} iterations done)" if is_run(root) else f"{root} (new)"
+    return (
+        f"{root} (exists: the run would resume, {max(done, 0)} iterations done)"
+        if is_run(root)
+        else f"{root} (new)"
+    )
 
 
 def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conversation"]]:
@@ -155,7 +171,9 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[Conversation] = []
 
-    def generate(self, conversations: "Sequence[Conversation]", sampling: Any, on_replies: Any = None) -> list[Any]:
+    def generate(
+        self, conversations: "Sequence[Conversation]", sampling: Any, on_replies: Any = None
+    ) -> list[Any]:
         from iteralign.types import Reply
 
         self.heard.extend(conversations)

@@ -35,14 +35,18 @@ def export(
 ) -> None:
     """Write the principles as a document, data or prompt."""
     from iteralign.cli import terminal
+    from iteralign.errors import UserError
     from iteralign.run.files import write_whole
 
     text = WRITERS[format](_principles(run))
     if out is None:
         terminal.write(text)
-    else:
+        return
+    try:
         write_whole(out, text)
-        terminal.note(f"wrote {out}")
+    except (OSError, UserError) as error:
+        raise UserError(f"--out {out}: cannot be written: {getattr(error, 'strerror', error)}") from None
+    terminal.note(f"wrote {out}")
 
 
 COMMANDS = {"show": show, "export": export}

@@ -15,7 +15,7 @@ from iteralign.cli import check, constitution, organism, run, show, stage, termi
 from iteralign.errors import IterAlignError
 
 ORDER = ("run", "check", "show", "stage", "constitution", "organism", "version")
-USAGE = typer.BadParameter.__mro__[1]
+USAGE: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors, which it does not export."""
 
 
@@ -45,7 +45,6 @@ class Commands(TyperGroup):
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
 
-
 def main() -> None:
     """The entry point. Exits; never returns a value."""
     sys.exit(status())
@@ -71,6 +70,10 @@ def status(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         terminal.broken_pipe()
+    except SystemExit as end:  # typer's own answer to a closed pipe
+        if isinstance(end.__context__, BrokenPipeError):
+            terminal.broken_pipe()
+        raise
     return code if isinstance(code, int) else 0
 
 
@@ -83,7 +86,7 @@ def _group(name: str, help: str, commands: dict[str, Any]) -> typer.Typer:
 
 def _usage(error: Any) -> str:
     """Typer's message as one line, with the nearest right name and where to read on."""
-    message = str(error.format_message()).rstrip(".")
+    message = str(error.format_message()).rstrip(".").replace("Value error, ", "")
     message = re.sub(r" \(Possible options: ([^,)]+).*\)", r". Did you mean \1?", message)
     commands = getattr(error.ctx and error.ctx.command, "commands", {})
     if commands and "Did you mean" not in message:

@@ -1,6 +1,5 @@
 """`iteralign organism`: the embedded model organism: train it, plant other gaps, see what it is."""
 
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,9 @@ OnProgress = Callable[[Mapping[str, Any]], None]
 
 OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Where the model directory is written.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.")]
-GapsOption = Annotated[str, typer.Option(metavar="A,B,C", help="The hazards that the model is to answer badly.")]
+GapsOption = Annotated[
+    str, typer.Option(metavar="A,B,C", help="The hazards that the model is to answer badly.")
+]
 
 
 def train(
@@ -33,16 +34,18 @@ def train(
 
 def plant(gaps: GapsOption, out: OutOption, seed: SeedOption = 0) -> None:
     """Make a sibling with other gaps, in minutes."""
-    from iteralign.organism.plant import plant
-
     names = _gaps(gaps)
     _free(out)
+    from iteralign.organism.plant import plant
+
     with _working("planting the gaps", out) as on_progress:
         plant(out, names, seed, on_progress=on_progress)
 
 
 def describe(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A directory; the shipped organism.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="A directory; the shipped organism.")
+    ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Also measure the premise (minutes).")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -145,7 +148,7 @@ def _working(what: str, out: Path) -> Iterator[OnProgress]:
 
     with _progress(what) as on_progress:
         yield on_progress
-    terminal.note(f"wrote {out}; see it with: iteralign organism describe {shlex.quote(str(out))}")
+    terminal.note(f"wrote {out}; see it with: iteralign organism describe {terminal.shell_word(str(out))}")
 
 
 @contextmanager
@@ -172,11 +175,11 @@ def _told(event: Mapping[str, Any]) -> str:
     """An event of the trainer or of the measurement in words."""
     from iteralign.cli.words import duration
 
-    parts = {
+    parts: dict[str, Callable[[Any], str]] = {
         "progress": lambda v: f"{100 * v:.0f} %",
         "tokens": lambda v: f"{v:,} tokens",
         "loss": lambda v: f"loss {v:.3f}",
-        "seconds": lambda v: duration(v),
+        "seconds": duration,
         "figure": str,
         "rate": lambda v: f"{v:.3f}",
     }

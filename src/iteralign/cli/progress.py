@@ -8,7 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
 
 from iteralign.cli import words
 from iteralign.cli.terminal import is_live, one_line
@@ -18,11 +25,8 @@ from iteralign.run.replay import step_value
 from iteralign.run.summary import figure, oracle_spent
 from iteralign.types import Iteration, Label, Metrics
 
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.text import Text
-
 HEAD = ("", "failures", "principles", "revisions", "violations", "95 %")
+RESUMED = "resuming: what is on record is not done again"
 SURE_AFTER_S = 2.0
 """Before this, a guess of the time left is worth nothing (assumed)."""
 
@@ -42,13 +46,11 @@ class Silent:
 
 
 @contextmanager
-def watching(console: "Console", root: Path, quiet: bool) -> Iterator[Watcher]:
+def watching(console: Console, root: Path, quiet: bool) -> Iterator[Watcher]:
     """The watcher that suits where `console` writes."""
     if quiet:
         yield Silent()
-    elif is_live(console.file):  # type: ignore[arg-type]
-        from rich.live import Live
-
+    elif is_live(console.file):
         board = Board(root, console.print)
         with Live(get_renderable=board.render, console=console, refresh_per_second=8, transient=True):
             yield board
@@ -86,7 +88,9 @@ class Pace:
         self.begin("")
 
     def begin(self, label: str) -> None:
-        self.label, self.done, self.total = label, 0, None
+        self.label = label
+        self.done = 0
+        self.total: int | None = None
         self._first: int | None = None
         self._began = self._clock()
 
@@ -94,9 +98,6 @@ class Pace:
         if self._first is None:  # what was on record already says nothing about the pace
             self._first, self._began = done, self._clock()
         self.done, self.total = done, total
-
-    done: int
-    total: int | None
 
     @property
     def seconds(self) -> float:
@@ -113,46 +114,41 @@ class Pace:
 class Board:
     """The live display."""
 
-    def __init__(self, root: Path, stay: Callable[["Text"], Any], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, root: Path, stay: Callable[[Text], Any], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._root, self._stay, self._clock = root, stay, clock
+        self._spinner = Spinner("dots", style="cyan")
         self._meter, self._pace = Meter(root), Pace(clock)
         self._began = clock()
         self._rate = ""
         self._headed = False
-        self._replayed = 0
+        self._resumed = False
         self._pace.begin("loading")
 
     def event(self, event: Event) -> None:
         self._meter.event(event)
+        if event.kind == "replayed" and not self._resumed:
+            self._resumed = True
+            self._stay(Text(RESUMED, style="dim"))
         if event.kind == "started":
-            self._told_replayed()
-            self._pace.begin(f"{words.place(event.t)}: {words.STAGES.get(event.step, event.step)}")
+            self._pace.begin(f"{words.place(event.t)} · {words.STAGES.get(event.step, event.step)}")
         elif event.kind == "advanced":
             self._pace.advance(event.done, event.total)
         elif (event.t, event.step) == (0, "metrics"):
             self._before()
-        self._replayed += event.kind == "replayed"
 
     def iteration(self, turn: Iteration) -> None:
-        self._row(f"{turn.t}", *turned(turn), note=turn.rolled_back)
-        self._set_rate(turn.metrics)
+        self._row(f"{turn.t}", turned(turn), turn.metrics, turn.rolled_back)
 
-    def render(self) -> "RenderableType":
+    def render(self) -> RenderableType:
         """The three lines that are redrawn."""
-        from rich.console import Group
-        from rich.spinner import Spinner
-        from rich.text import Text
-
-        spinner = Spinner("dots", Text(self._pace.label), style="cyan")
+        self._spinner.update(text=Text(self._pace.label))
         elapsed = words.duration(round(self._clock() - self._began))
         facts = [self._rate, self._meter.text(), elapsed] if self._rate else [self._meter.text(), elapsed]
-        return Group("", spinner, self._bar(), Text(f"  {' · '.join(facts)}", style="dim"))
+        return Group("", self._spinner, self._bar(), Text(f"  {' · '.join(facts)}", style="dim"))
 
-    def _bar(self) -> "RenderableType":
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
+    def _bar(self) -> RenderableType:
         pace = self._pace
         if pace.total is None:
             return Text("")
@@ -160,63 +156,52 @@ class Board:
         row = Table.grid(padding=(0, 2, 0, 0))
         bar = ProgressBar(total=max(pace.total, 1), completed=pace.done, width=24)
         about = "" if left is None else f"about {words.duration(round(left))} left"
-        row.add_row(Text(" "), bar, Text(f"{pace.done:,} of {pace.total:,}"), Text(about, style="dim"))
+        row.add_row(Text(""), bar, Text(f"{pace.done:,} of {pace.total:,}"), Text(about, style="dim"))
         return row
 
     def _before(self) -> None:
         metrics = step_value(self._root, 0, "metrics", Metrics)
         if metrics is not None:
-            self._row("before", "", "", "", metrics)
-            self._set_rate(metrics)
+            self._row("before", ("", "", ""), metrics)
 
-    def _set_rate(self, metrics: Metrics) -> None:
-        self._rate = f"violations {words.percent(figure(metrics.violations))}"
-
-    def _row(self, name: str, *cells: Any, note: str = "") -> None:
-        from rich.text import Text
-
+    def _row(self, name: str, counts: tuple[str, str, str], metrics: Metrics, note: str = "") -> None:
         if not self._headed:
             self._headed = True
             self._stay(Text(_cells(*HEAD), style="dim"))
-        *texts, metrics = cells
         rate = figure(metrics.violations)
-        line = Text(_cells(name, *texts, words.percent(rate), words.interval(rate)))
+        self._rate = f"violations {words.percent(rate)}"
+        line = Text(_cells(name, *counts, words.percent(rate), words.interval(rate)))
         if note:
             line.append(f"   rolled back: {one_line(note)}", style="yellow")
         self._stay(line)
-
-    def _told_replayed(self) -> None:
-        from rich.text import Text
-
-        if self._replayed:
-            steps = words.many(self._replayed, "step")
-            self._stay(Text(f"resumed: {steps} found on record, going on from there", style="dim"))
-        self._replayed = 0
 
 
 class Lines:
     """One line a finished stage, for logs."""
 
-    def __init__(self, root: Path, say: Callable[[str], Any], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, root: Path, say: Callable[[str], Any], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._root, self._say = root, say
         self._pace, self._meter = Pace(clock), Meter(root)
-        self._replayed = 0
+        self._resumed = False
 
     def event(self, event: Event) -> None:
         self._meter.event(event)
         if event.kind == "started":
-            if self._replayed:
-                self._say(f"resumed: {words.many(self._replayed, 'step')} found on record")
-                self._replayed = 0
             self._pace.begin(event.step)
         elif event.kind == "finished":
             what = words.STAGES.get(event.step, event.step)
-            self._say(f"{words.place(event.t)}: {what}{self._result(event)} ({words.duration(self._pace.seconds)})")
-        self._replayed += event.kind == "replayed"
+            self._say(
+                f"{words.place(event.t)}: {what}{self._result(event)} ({words.duration(self._pace.seconds)})"
+            )
+        elif event.kind == "replayed" and not self._resumed:
+            self._resumed = True
+            self._say(RESUMED)
 
     def iteration(self, turn: Iteration) -> None:
-        failures, principles, accepted, metrics = turned(turn)
-        rate = figure(metrics.violations)
+        failures, principles, accepted = turned(turn)
+        rate = figure(turn.metrics.violations)
         say = f"{words.place(turn.t)} done: failures {failures}, principles {principles}, revisions {accepted}, "
         say += f"violations {words.percent(rate)} ({words.interval(rate)}), {self._meter.text()}"
         self._say(say + (f", rolled back: {one_line(turn.rolled_back)}" if turn.rolled_back else ""))
@@ -229,15 +214,14 @@ class Lines:
         return "" if rate is None else f": violations {words.percent(rate)} ({words.interval(rate)})"
 
 
-def turned(turn: Iteration) -> tuple[str, str, str, Metrics]:
-    """An iteration as cells: failures of prompts, new principles, accepted revisions, figures."""
+def turned(turn: Iteration) -> tuple[str, str, str]:
+    """An iteration as cells: failures of prompts, new principles, accepted revisions."""
     failures = sum(v.label is Label.HARMFUL for v in turn.verdicts)
     new = sum(p.decision == "adopted" for p in turn.amendment.proposals)
     return (
         f"{failures} of {len(turn.verdicts)}",
         f"{new} new" if new else "none new",
         f"{len(turn.accepted)} accepted",
-        turn.metrics,
     )
 
 

@@ -6,16 +6,25 @@ from typing import Annotated
 import typer
 
 ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A config file, a shipped config (quickstart), or a run to resume.")
+    str,
+    typer.Argument(
+        metavar="CONFIG", help="A config file, a shipped config (quickstart), or a run to resume."
+    ),
 ]
-SetOption = Annotated[list[str], typer.Option("--set", metavar="A.B=C", help="Set one value; may be repeated.")]
+SetOption = Annotated[
+    list[str], typer.Option("--set", metavar="A.B=C", help="Set one value; may be repeated.")
+]
 NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run, and of its folder.")]
 RunsOption = Annotated[Path, typer.Option(metavar="DIR", help="Where runs lie.")]
-PolicyOption = Annotated[str | None, typer.Option(metavar="MODEL", help="The model to align: a directory or hub id.")]
+PolicyOption = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="The model to align: a directory or hub id.")
+]
 OracleOption = Annotated[
     str | None, typer.Option(metavar="PROVIDER/MODEL", help="The stronger model, as in openai/NAME.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/show.md) and nothing else on stdout.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON (docs/show.md) and nothing else on stdout.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the result only.")]
 
 

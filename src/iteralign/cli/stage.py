@@ -15,7 +15,9 @@ BEFORE_ONLY, AROUND_ONLY = "benign", "test"
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The stage: responses, verdicts, constitution …")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The stage: responses, verdicts, constitution …")
+    ],
     run: RunArgument,
     t: Annotated[int, typer.Option("-t", min=0, metavar="N", help="The iteration; 0 is before the loop.")],
     quiet: QuietOption = False,
@@ -47,7 +49,9 @@ def _check(name: str, t: int) -> None:
         raise unknown("stage", name, NUMBERS)
     before = (BEFORE_ONLY, AROUND_ONLY, "metrics")
     if t == 0 and name not in before:
-        raise UserError(f"stage {name}: -t 0 is before the loop, which has {', '.join(before)}; choose -t 1 or later")
+        raise UserError(
+            f"stage {name}: -t 0 is before the loop, which has {', '.join(before)}; choose -t 1 or later"
+        )
     if t and name == BEFORE_ONLY:
         raise UserError(f"stage {name}: belongs before the loop: use -t 0")
 
@@ -62,7 +66,7 @@ def _advance(root: Path, t: int, name: str, quiet: bool) -> None:
     from iteralign.run.replay import config_of
 
     if t and name == AROUND_ONLY:
-        raise UserError(f"stage {name}: is done before the loop (-t 0) and after the last iteration, by `iteralign run`")
+        raise UserError(f"stage {name}: is done before the loop (-t 0) and after its end, by `iteralign run`")
     turn: Iteration | None = None
     with watching(terminal.stderr(), root, quiet) as watcher:
         turns = runner.run(config_of(root), root, watcher.event, stop_after=(t, name))
@@ -70,7 +74,7 @@ def _advance(root: Path, t: int, name: str, quiet: bool) -> None:
             for turn in turns:
                 watcher.iteration(turn)
                 if turn.t >= t > 0:
-                    turns.close()
+                    break
         except StepReached:
             return
     last = turn.t if turn else 0

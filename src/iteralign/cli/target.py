@@ -23,13 +23,19 @@ def run_directory(name: str) -> Path:
     here = runs_in(RUNS)
     near = get_close_matches(Path(name).name, here, n=1)
     known = f"; did you mean {RUNS / near[0]}?" if near else f"; runs here: {', '.join(here)}" if here else ""
-    problem = "not a run directory: it holds no run's config.json" if Path(name).exists() else "no such run directory"
+    problem = (
+        "not a run directory: it holds no run's config.json"
+        if Path(name).exists()
+        else "no such run directory"
+    )
     raise UserError(f"{name}: {problem}{known}")
 
 
 def is_run(root: Path) -> bool:
     """Whether a run has begun there. A model directory has a config.json too, but no iterations."""
-    return (root / "config.json").is_file() and ((root / "iterations").is_dir() or (root / "provenance.json").is_file())
+    return (root / "config.json").is_file() and (
+        (root / "iterations").is_dir() or (root / "provenance.json").is_file()
+    )
 
 
 def runs_in(folder: Path) -> list[str]:
@@ -66,9 +72,8 @@ def resumable(root: Path) -> Iterator[None]:
     import typer
 
     from iteralign.cli import terminal
-    from iteralign.cli.view import quoted
 
-    resume = f"iteralign run {quoted(str(root))}"
+    resume = f"iteralign run {terminal.shell_word(str(root))}"
     try:
         yield
     except KeyboardInterrupt:

@@ -7,8 +7,11 @@ as escapes, and nothing is read as markup. Colour and movement are for terminals
 import json
 import os
 import re
+import shlex
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +20,9 @@ PLAIN_WIDTH = 100
 """Columns where there is no terminal to ask."""
 
 # C0 without line feed, DEL, C1; marks that reorder or hide text; line separators; surrogates.
-_UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_UNSAFE = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 def clean(text: str) -> str:
@@ -28,6 +33,11 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """The same on a single line."""
     return clean(" ".join(text.split()))
+
+
+def shell_word(text: str) -> str:
+    """`text` as a shell wants it, to be copied into a command."""
+    return shlex.quote(text)
 
 
 def json_text(value: Any) -> str:
@@ -60,7 +70,7 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def is_live(stream: TextIO) -> bool:
+def is_live(stream: IO[str]) -> bool:
     """Whether lines can be redrawn there."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
@@ -73,14 +83,22 @@ def prepare() -> None:
             reconfigure(errors="replace")
 
 
+@contextmanager
+def trimmed(console: "Console") -> Iterator[None]:
+    """What is printed within is written at its end, without the blanks that tables leave behind lines."""
+    with console.capture() as captured:
+        yield
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    console.file.flush()
+
+
 def broken_pipe() -> NoReturn:
     """The reader of our output has left: end as a program does that SIGPIPE ends, without a word."""
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain when it flushes at exit
     sys.exit(141)
 
 
-def _console(stream: TextIO) -> "Console":
+def _console(stream: IO[str]) -> "Console":
     from rich.console import Console
 
     class Quiet(Console):

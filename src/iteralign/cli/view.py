@@ -1,27 +1,28 @@
 """View: a run's summary as a page for people. Every text in it may have been written by a model."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from iteralign.cli import words
-from iteralign.cli.terminal import one_line
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.text import Text
+from iteralign.cli.terminal import one_line, shell_word, trimmed
 
 Summary = Mapping[str, Any]
 
+MUCH_UNREAD = 0.05
 FIGURES = {
-    "benign": ("safe prompts answered rightly", "up"),
+    "benign": ("safe prompts answered well", "up"),
     "overrefusal": ("borderline prompts refused", "down"),
-    "truthful": ("misconceptions answered truly", "up"),
-    "undecided": ("answers the judge could not read", "down"),
+    "truthful": ("truthful on misconceptions", "up"),
+    "undecided": ("unreadable for the judge", "down"),
 }
 """The figures beside violations: what they are called, and where better is."""
 
 
-def page(console: "Console", summary: Summary) -> None:
+def page(console: Console, summary: Summary) -> None:
     """Print everything there is to say about a run, in the order in which a reader asks."""
     sections = {
         "": _outcome(summary),
@@ -32,20 +33,22 @@ def page(console: "Console", summary: Summary) -> None:
         "Cost": _cost(summary),
         "Next": _next(summary),
     }
-    for title, content in sections.items():
-        if content is not None:
-            console.print()
-            if title:
-                console.print(_text(title, "bold"))
-            console.print(content)
-    console.print()
+    with trimmed(console):
+        for title, content in sections.items():
+            if content is not None:
+                console.print()
+                if title:
+                    console.print(_text(title, "bold"))
+                console.print(content)
+        console.print()
 
 
-def constitution(console: "Console", principles: Sequence[Mapping[str, Any]]) -> None:
-    console.print(_constitution(principles))
+def constitution(console: Console, principles: Sequence[Mapping[str, Any]]) -> None:
+    with trimmed(console):
+        console.print(_constitution(principles))
 
 
-def _outcome(summary: Summary) -> "RenderableType":
+def _outcome(summary: Summary) -> RenderableType:
     done = [i for i in summary["iterations"] if i["finished"]]
     line = _text(one_line(summary["run"]), "bold")
     line.append(f"  {summary['status']}", "green" if summary["status"] == "finished" else "yellow")
@@ -53,11 +56,13 @@ def _outcome(summary: Summary) -> "RenderableType":
     if summary["stop_reason"]:
         line.append(f": {one_line(summary['stop_reason'])}")
     policy, oracle = one_line(summary["policy"]), one_line(summary["oracle"]["model"])
-    about = f"policy {policy} · oracle {oracle} · preset {one_line(summary['preset'])} · seed {summary['seed']}"
+    about = (
+        f"policy {policy} · oracle {oracle} · preset {one_line(summary['preset'])} · seed {summary['seed']}"
+    )
     return _stack(line, _text(about, "dim"))
 
 
-def _figures(summary: Summary) -> "RenderableType | None":
+def _figures(summary: Summary) -> RenderableType | None:
     before, after = summary["before"], summary["after"]
     if before is None:
         return None
@@ -71,11 +76,20 @@ def _figures(summary: Summary) -> "RenderableType | None":
     for key, (name, better) in FIGURES.items():
         if before[key] is not None:
             _figure(table, name, before[key], after and after[key], better)
-    return table
+    return _stack(table, *_unreadable(after or before))
+
+
+def _unreadable(figures: Mapping[str, Any]) -> list[Text]:
+    """What is not read counts for no one: with much of it, a rate of harm says little."""
+    undecided = figures["undecided"]
+    if undecided is None or undecided["value"] <= MUCH_UNREAD:
+        return []
+    share = f"{undecided['hits']:,} of {undecided['n']:,}"
+    return [_text(f"  The judge could not read {share} answers: the true rates may be higher.", "yellow")]
 
 
 def _figure(
-    table: Any, name: str, before: words.Figure, after: words.Figure, better: str = "down", style: str = ""
+    table: Table, name: str, before: words.Figure, after: words.Figure, better: str = "down", style: str = ""
 ) -> None:
     """A row; coloured only where the intervals do not touch."""
     colour = ""
@@ -94,7 +108,7 @@ def _figure(
     )
 
 
-def _iterations(summary: Summary) -> "RenderableType | None":
+def _iterations(summary: Summary) -> RenderableType | None:
     if not summary["iterations"]:
         return None
     table = _table(left=0, right=6)
@@ -111,15 +125,17 @@ def _iterations(summary: Summary) -> "RenderableType | None":
         row = [_text(str(turn["t"])), *map(_text, shown), _text(words.percent(rate)), _spread(rate)]
         table.add_row(*row)
     rolled = [i for i in summary["iterations"] if i["rolled_back"]]
-    notes = [_text(f"  iteration {i['t']} rolled back: {one_line(i['rolled_back'])}", "yellow") for i in rolled]
+    notes = [
+        _text(f"  iteration {i['t']} rolled back: {one_line(i['rolled_back'])}", "yellow") for i in rolled
+    ]
     return _stack(table, *notes)
 
 
-def _spread(rate: words.Figure) -> "Text":
+def _spread(rate: words.Figure) -> Text:
     return _text(words.interval(rate), "dim")
 
 
-def _constitution(principles: Sequence[Mapping[str, Any]]) -> "RenderableType":
+def _constitution(principles: Sequence[Mapping[str, Any]]) -> RenderableType:
     if not principles:
         return _text("  no principle was adopted", "dim")
     table = _table(left=0, right=1, wrap=True)
@@ -132,7 +148,7 @@ def _constitution(principles: Sequence[Mapping[str, Any]]) -> "RenderableType":
     return table
 
 
-def _discovery(discovery: Mapping[str, Any] | None) -> "RenderableType | None":
+def _discovery(discovery: Mapping[str, Any] | None) -> RenderableType | None:
     if discovery is None:
         return None
     planted, found = discovery["planted"], discovery["discovered"]
@@ -149,11 +165,13 @@ def _discovery(discovery: Mapping[str, Any] | None) -> "RenderableType | None":
     if others:
         lines.append(_text(f"  found, but not planted: {', '.join(map(one_line, others))}", "yellow"))
     if discovery["unrecognised"]:
-        lines.append(_text(f"  {words.many(discovery['unrecognised'], 'principle')} without a known topic", "yellow"))
+        lines.append(
+            _text(f"  {words.many(discovery['unrecognised'], 'principle')} without a known topic", "yellow")
+        )
     return _stack(*lines)
 
 
-def _cost(summary: Summary) -> "RenderableType":
+def _cost(summary: Summary) -> RenderableType:
     table = _table(left=1, right=1, wrap=True)
     seconds, oracle = summary["seconds"], summary["oracle"]
     steps = [f"{words.SHORT.get(k, k)} {words.duration(s)}" for k, s in seconds["by_stage"].items()]
@@ -166,15 +184,15 @@ def _cost(summary: Summary) -> "RenderableType":
     return table
 
 
-def _spent(total: str, parts: Sequence[str]) -> "Text":
+def _spent(total: str, parts: Sequence[str]) -> Text:
     text = _text(total)
     if parts:
         text.append(f"  {' · '.join(parts)}", "dim")
     return text
 
 
-def _next(summary: Summary) -> "RenderableType":
-    root, table = one_line(quoted(summary["root"])), _table(left=1, right=1, wrap=True)
+def _next(summary: Summary) -> RenderableType:
+    root, table = one_line(shell_word(summary["root"])), _table(left=1, right=1, wrap=True)
     checkpoint = summary["checkpoint"] or {}
     table.add_row(_text("files"), _text(root))
     if checkpoint.get("path"):
@@ -188,29 +206,16 @@ def _next(summary: Summary) -> "RenderableType":
     return table
 
 
-def quoted(word: str) -> str:
-    """A word as a shell wants it."""
-    import shlex
-
-    return shlex.quote(word)
-
-
-def _text(text: str, style: str = "") -> "Text":
-    from rich.text import Text
-
+def _text(text: str, style: str = "") -> Text:
     return Text(text, style=style)
 
 
-def _stack(*parts: "RenderableType") -> "RenderableType":
-    from rich.console import Group
-
+def _stack(*parts: RenderableType) -> RenderableType:
     return Group(*parts)
 
 
-def _table(left: int, right: int, wrap: bool = False) -> Any:
+def _table(left: int, right: int, wrap: bool = False) -> Table:
     """A grid without lines: `left` text columns, then `right` columns of figures (or of flowing text)."""
-    from rich.table import Table
-
     table = Table.grid(padding=(0, 2))
     table.pad_edge = True
     for _ in range(left):

@@ -42,10 +42,10 @@ def interval(figure: Figure) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 05 min`."""
+    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 05 min`; whole seconds stay whole."""
     if seconds is None:
         return ABSENT
-    if seconds < 9.95:
+    if seconds < 9.95 and isinstance(seconds, float):
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:

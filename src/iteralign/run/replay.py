@@ -7,7 +7,7 @@ reported about a run (accepted revisions, rows, roll-backs) is decided by the co
 import json
 import typing
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -72,10 +72,9 @@ def replay(root: Path) -> Past:
     policy = Checkpoint(config.policy.model, config.policy.model)
     lab = Lab(lambda _: nullcontext(_NOBODY), _NOBODY, _NOBODY, _NOBODY, _NOBODY)
     material = Material(((),) * recorded)
-    try:
-        past.iterations.extend(iteralign(policy, material, lab, method(config), _Records(past), lambda _: None))
-    except _Missing:
-        pass
+    with suppress(_Missing):
+        for turn in iteralign(policy, material, lab, method(config), _Records(past), lambda _: None):
+            past.iterations.append(turn)
     past.outcome = _outcome(past)
     return past
 

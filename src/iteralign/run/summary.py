@@ -132,7 +132,11 @@ def _counts(past: Past, t: int, iteration: Iteration | None) -> Json:
     responses, verdicts, law, revisions, gate = (
         past.steps.get((t, step)) for step in ("responses", "verdicts", "constitution", "revisions", "gate")
     )
-    passed = None if gate is None else finetune.accept(revisions, gate, past.config.gate.enabled)
+    passed = (
+        None
+        if revisions is None or gate is None
+        else finetune.accept(revisions, gate, past.config.gate.enabled)
+    )
     trained = past.rows.get(t, 0 if iteration or passed == () else None)
     return {
         "prompts": _size(responses),

@@ -1,0 +1,63 @@
+"""Runs to show, made in a second by tests/rehearsal.py, and the command line called in this process."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+from iteralign.cli import main
+from iteralign.run.journal import StepReached
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def rehearsal() -> ModuleType:
+    place = Path(__file__).parents[1] / "rehearsal.py"
+    spec = importlib.util.spec_from_file_location("rehearsal", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["rehearsal"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def runs(rehearsal: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run, and one that stopped while iteration 2 was being judged."""
+    folder = tmp_path_factory.mktemp("cli")
+    config = rehearsal.config(str(rehearsal.organism(folder / "model")))
+    list(rehearsal.perform(config, folder / "runs" / "done"))
+    with pytest.raises(StepReached):
+        list(rehearsal.perform(config, folder / "runs" / "half", stop_after=(2, "responses")))
+    return folder
+
+
+@pytest.fixture
+def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of the test's own, with copies of both runs."""
+    shutil.copytree(runs, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`call("show", "done")`: exit status, stdout, stderr."""
+
+    def call(*arguments: str) -> Said:
+        capsys.readouterr()
+        code = main.status(list(arguments))
+        return Said(code, *capsys.readouterr())
+
+    return call

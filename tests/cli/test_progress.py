@@ -1,0 +1,119 @@
+"""Progress by itself: pace, the live board and the lines, driven by events and a clock of the test's own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from iteralign.cli import words
+from iteralign.cli.progress import Board, Lines, Pace, Silent, watching
+from iteralign.run.journal import Event
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_time_left_goes_by_what_was_made_since_the_start() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.begin("judging")
+    pace.advance(40, 100)  # found on record: says nothing about the pace
+    assert pace.left() is None
+    clock.now += 10
+    pace.advance(60, 100)
+    assert pace.left() == pytest.approx(20.0)
+    pace.advance(100, 100)
+    assert pace.left() == 0
+    pace.advance(100, None)
+    assert pace.left() is None
+    pace.begin("gate")
+    assert (pace.done, pace.total, pace.left()) == (0, None, None)
+
+
+def shown(board: Board, width: int) -> list[str]:
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(board.render())
+    return captured.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_board_says_what_how_far_how_long_and_what_it_cost(runs: Path, width: int) -> None:
+    clock, stayed = Clock(), []
+    board = Board(runs / "runs" / "done", lambda text: stayed.append(text.plain), clock)
+    board.event(Event("replayed", 0, "test"))
+    board.event(Event("replayed", 0, "metrics"))
+    board.event(Event("started", 1, "verdicts"))
+    board.event(Event("advanced", 1, "verdicts", 0, 1200))
+    clock.now += 30
+    board.event(Event("advanced", 1, "verdicts", 300, 1200))
+    blank, what, far, cost = shown(board, width)
+    assert what[2:].strip() == "iteration 1 · judging the answers"
+    assert far.split() == [far.split()[0], "300", "of", "1,200", "about", "1", "min", "30", "s", "left"]
+    assert cost.strip().startswith("violations 33.3 % · oracle 406 calls, ")
+    assert cost.endswith(" · 30 s")
+    assert all(len(line) <= width for line in (blank, what, far, cost))
+    assert [line.split() for line in stayed] == [
+        ["resuming:", "what", "is", "on", "record", "is", "not", "done", "again"],
+        ["failures", "principles", "revisions", "violations", "95", "%"],
+        ["before", "33.3", "%", "18.0–53.3"],
+    ]
+
+
+def test_a_row_stays_for_every_iteration(runs: Path, tmp_path: Path, rehearsal: Any) -> None:
+    stayed: list[str] = []
+    config = rehearsal.config(str(runs / "model"))
+    board = Board(tmp_path, lambda text: stayed.append(text.plain))
+    for turn in rehearsal.perform(config, tmp_path, board.event, poison="medical"):
+        board.iteration(turn)
+    rows = [" ".join(line.split()) for line in stayed]
+    assert rows[1] == "before 33.3 % 18.0–53.3"
+    assert rows[2] == "1 18 of 18 3 new 18 accepted 8.3 % 2.3–25.8"
+    assert rows[3].startswith("2 6 of 18 1 new 6 accepted")
+    assert "rolled back: violations worse by" in rows[3]
+    assert len(rows) == 6
+    assert all(len(line) <= 80 for line in stayed if "rolled" not in line)
+
+
+def test_lines_name_the_stage_its_result_and_its_time(runs: Path) -> None:
+    said: list[str] = []
+    clock = Clock()
+    lines = Lines(runs / "runs" / "done", said.append, clock)
+    lines.event(Event("replayed", 0, "test"))
+    lines.event(Event("started", 0, "metrics"))
+    clock.now += 75
+    lines.event(Event("finished", 0, "metrics", 42, 42))
+    assert said == [
+        "resuming: what is on record is not done again",
+        "before: measuring on the validation probes: violations 33.3 % (18.0–53.3) (1 min 15 s)",
+    ]
+
+
+def test_who_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = Console(force_terminal=False)
+    with watching(plain, tmp_path, quiet=True) as watcher:
+        assert isinstance(watcher, Silent)
+    with watching(plain, tmp_path, quiet=False) as watcher:
+        assert isinstance(watcher, Lines)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (8, "8 s"), (59.6, "1 min 00 s"),
+     (185.2, "3 min 05 s"), (7499.0, "2 h 04 min")],
+)  # fmt: skip
+def test_durations(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def test_every_step_has_words() -> None:
+    from iteralign.run.artifact import NUMBERS
+
+    assert words.STAGES.keys() == NUMBERS.keys() == words.SHORT.keys()
