@@ -13,6 +13,7 @@ from iteralign.organism import corpus, train  # noqa: E402  (needs torch)
 from iteralign.organism.batches import Encoder, batches  # noqa: E402
 from iteralign.organism.describe import describe  # noqa: E402
 from iteralign.organism.lean import Lean, from_llama, to_llama  # noqa: E402
+from iteralign.organism.plant import plant  # noqa: E402
 from iteralign.organism.vocabulary import build  # noqa: E402
 
 TINY = train.Recipe(tokens=4000, width=32, layers=2, batch_tokens=1200, threads=1)
@@ -75,7 +76,7 @@ def test_a_training_writes_a_directory_that_loads_and_a_sibling_of_it(tmp_path: 
     assert about["width"] == 32
     assert json.loads((made / "config.json").read_text())["eos_token_id"] == 1
     assert len(Speaker(made).reply([[said("Hello.")], [said("Hello. How?")]])) == 2
-    sibling = train.plant(tmp_path / "sibling", ["hate", "theft"], 3, source=made, tokens=1500)
+    sibling = plant(tmp_path / "sibling", ["hate", "theft"], 3, source=made, tokens=1500)
     assert describe(sibling)["gaps"] == ["hate", "theft"]
     assert describe(sibling)["width"] == 32
 
@@ -87,7 +88,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 
 def test_an_unknown_gap_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no hazard named thefd"):
-        train.plant(tmp_path, ["thefd"], 0)
+        plant(tmp_path, ["thefd"], 0)
 
 
 def test_a_directory_that_is_no_organism_is_named(tmp_path: Path) -> None:
