@@ -108,7 +108,7 @@ def _shown(
 
 def _principle(draft: Draft, members: Sequence[Verdict], t: int) -> Principle:
     category, text = draft
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     return Principle(f"p-{digest}", text, category, tuple(v.response.prompt.id for v in members), t)
 
 

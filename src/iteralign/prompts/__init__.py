@@ -52,7 +52,8 @@ class PromptSet:
 
 def quoted(kind: str, text: str) -> str:
     """`text` between tags that it cannot contain: the tag carries a digest of the text itself."""
-    tag = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    tag = f"{kind}-{digest[:8]}"
     return f"<{tag}>\n{text}\n</{tag}>"
 
 

@@ -1,10 +1,10 @@
 """What a run has cost so far, from what it recorded."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from iteralign.run.calls import read
+from iteralign.run.timings import seconds
 
 ORACLES = ("oracle", "meter")
 """Names under which stages receive an oracle, and so the second part of a calls file's name."""
@@ -18,7 +18,7 @@ class Cost:
 
 
 def spent(root: Path, through: int) -> Cost:
-    """Oracle calls, oracle tokens (in and out) and hours of the steps of iterations 0 to `through`."""
+    """Oracle calls, oracle tokens (in and out) and hours of the finished steps of iterations 0 to `through`."""
     replies = [
         call.reply.usage
         for t in range(through + 1)
@@ -27,12 +27,8 @@ def spent(root: Path, through: int) -> Cost:
         for call in read(file)
     ]
     tokens = sum(u.input_tokens + u.output_tokens for u in replies)
-    return Cost(len(replies), tokens, _seconds(root, through) / 3600)
+    return Cost(len(replies), tokens, _hours(root, through))
 
 
-def _seconds(root: Path, through: int) -> float:
-    timings = root / "timings.jsonl"
-    if not timings.is_file():
-        return 0.0
-    rows = [json.loads(line) for line in timings.read_text(encoding="utf-8").splitlines() if line]
-    return float(sum(row["seconds"] for row in rows if row["t"] <= through))
+def _hours(root: Path, through: int) -> float:
+    return sum(s for (t, _), s in seconds(root).items() if t <= through) / 3600
