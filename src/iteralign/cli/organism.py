@@ -21,15 +21,17 @@ GapsOption = Annotated[
 
 def train(
     out: OutOption,
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long to train.")] = 60.0,
     seed: SeedOption = 1,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Train for so long; the recipe's own length if left out.")
+    ] = None,
 ) -> None:
     """Train the organism from scratch."""
+    _free(out)
     from iteralign.organism.train import Recipe, train
 
-    _free(out)
     with _working("training the organism", out) as on_progress:
-        train(out, Recipe(seed=seed, minutes=minutes), on_progress)
+        train(out, Recipe(seed=seed, minutes=minutes or 0.0), on_progress)
 
 
 def plant(gaps: GapsOption, out: OutOption, seed: SeedOption = 0) -> None:
