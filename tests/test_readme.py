@@ -3,7 +3,8 @@
 Every line of a ```bash block is accounted for: cheap ones run here as they stand; `make` lines must be
 targets of the Makefile (CI runs them); `iteralign run` lines are checked with `iteralign check`, which
 reads the same config and loads no model; `iteralign show` lines need a finished run, so their options
-are looked up; examples run in test_examples.py. A ```toml block must be a valid config, in the README and in docs/extend.md.
+are looked up; examples run in test_examples.py. A ```toml block must be a valid config, in the README
+and in docs/extend.md.
 """
 
 import os
