@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN_WIDTH = 100
+PLAIN_WIDTH = 80
 """Columns where there is no terminal to ask."""
 
 # C0 without line feed, DEL, C1; marks that reorder or hide text; line separators; surrogates.

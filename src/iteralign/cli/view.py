@@ -39,7 +39,7 @@ def page(console: Console, summary: Summary) -> None:
                 console.print()
                 if title:
                     console.print(_text(title, "bold"))
-                console.print(content)
+                console.print(content, soft_wrap=isinstance(content, Text))
         console.print()
 
 
@@ -191,19 +191,22 @@ def _spent(total: str, parts: Sequence[str]) -> Text:
     return text
 
 
-def _next(summary: Summary) -> RenderableType:
-    root, table = one_line(shell_word(summary["root"])), _table(left=1, right=1, wrap=True)
-    checkpoint = summary["checkpoint"] or {}
-    table.add_row(_text("files"), _text(root))
+def _next(summary: Summary) -> Text:
+    """Paths and commands, unbroken however long, so that they can be copied."""
+    root, checkpoint = one_line(shell_word(summary["root"])), summary["checkpoint"] or {}
+    lines = {"files": (root, "")}
     if checkpoint.get("path"):
-        table.add_row(_text("policy"), _text(one_line(f"{summary['root']}/{checkpoint['path']}")))
+        lines["policy"] = (one_line(shell_word(f"{summary['root']}/{checkpoint['path']}")), "")
     if summary["status"] == "unfinished":
-        table.add_row(_text("resume"), _text(f"iteralign run {root}", "cyan"))
+        lines["resume"] = (f"iteralign run {root}", "cyan")
     else:
-        table.add_row(_text("as data"), _text(f"iteralign show {root} --json", "cyan"))
+        lines["as data"] = (f"iteralign show {root} --json", "cyan")
     if summary["constitution"]:
-        table.add_row(_text("principles"), _text(f"iteralign constitution export {root}", "cyan"))
-    return table
+        lines["principles"] = (f"iteralign constitution export {root}", "cyan")
+    text = Text()
+    for name, (value, style) in lines.items():
+        text.append(f"{'' if not text else chr(10)}  {name:<10}  ").append(value, style)
+    return text
 
 
 def _text(text: str, style: str = "") -> Text:
