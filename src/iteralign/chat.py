@@ -38,25 +38,27 @@ class Chat:
     """One tokenizer's way of writing conversations; made by `chat_of`.
 
     lead: what stands between the prompt and the answer's first letter. end: the token that closes an
-    answer, taught in training. stops: strings that also end an answer.
+    answer, taught in training. special: the tokenizer's special tokens, longest first. stops: strings
+    that also end an answer.
     """
 
     tokenizer: Any
     format: Format
     lead: str
     end: str
+    special: tuple[str, ...]
     stops: tuple[str, ...] = ()
 
     def prompt(self, conversation: Conversation) -> str:
         """The prompt text, up to where the answer begins."""
-        turns = [Message(m.role, _defused(m.content, self.tokenizer)) for m in conversation]
+        turns = [Message(m.role, self._defused(m.content)) for m in conversation]
         if self.format == "chat":
             return _templated(self.tokenizer, turns)
         return _plain(turns) if self.format == "plain" else "\n\n".join(m.content for m in turns)
 
     def completion(self, answer: str) -> str:
         """The text that training teaches after the prompt: the answer and the end of turn."""
-        return self.lead + _defused(answer.strip(), self.tokenizer) + self.end
+        return self.lead + self._defused(answer.strip()) + self.end
 
     def prompt_ids(self, conversation: Conversation) -> list[int]:
         """Token ids of the prompt, with the tokenizer's start token where the template writes none."""
@@ -85,6 +87,13 @@ class Chat:
         pad = self.tokenizer.pad_token_id
         return int(pad if pad is not None else self.end_ids()[0])
 
+    def _defused(self, text: str) -> str:
+        """`text` with special tokens broken by a blank: what a model wrote must not open or close a turn."""
+        for token in self.special:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
     def _ids(self, text: str) -> list[int]:
         ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         start = self.tokenizer.bos_token_id
@@ -108,12 +117,13 @@ def chat_of(tokenizer: Any, template: str = "auto") -> Chat:
         raise UserError(
             "policy.model: this tokenizer has no end-of-text token, so answers could not be ended"
         )
+    special = _special(tokenizer)
     if template == "chat" or (template == "auto" and has):
-        lead, end = _seam(tokenizer)
-        return Chat(tokenizer, "chat", lead, end)
+        lead, end = _seam(tokenizer, special)
+        return Chat(tokenizer, "chat", lead, end, special)
     if template == "raw":
-        return Chat(tokenizer, "raw", " ", tokenizer.eos_token)
-    return Chat(tokenizer, "plain", " ", tokenizer.eos_token, PLAIN_STOP)
+        return Chat(tokenizer, "raw", " ", tokenizer.eos_token, special)
+    return Chat(tokenizer, "plain", " ", tokenizer.eos_token, special, PLAIN_STOP)
 
 
 def _plain(turns: Sequence[Message]) -> str:
@@ -153,7 +163,7 @@ def _folded(turns: Sequence[Message]) -> list[Message]:
     return rest
 
 
-def _seam(tokenizer: Any) -> tuple[str, str]:
+def _seam(tokenizer: Any, special: Sequence[str]) -> tuple[str, str]:
     """(lead, end) of a chat template, read off a probe: what it writes around an assistant's answer.
 
     Where the template closes an answer with a special token, that one is the end of turn (it may
@@ -169,18 +179,10 @@ def _seam(tokenizer: Any) -> tuple[str, str]:
     if not full.startswith(prompt) or probe not in full[len(prompt) :]:
         return "", tokenizer.eos_token
     lead, _, tail = full[len(prompt) :].partition(probe)
-    ends = [t for t in _special(tokenizer) if tail.lstrip().startswith(t)]
-    return lead, max(ends, key=len, default=tokenizer.eos_token)
+    return lead, next((t for t in special if tail.lstrip().startswith(t)), tokenizer.eos_token)
 
 
-def _special(tokenizer: Any) -> set[str]:
+def _special(tokenizer: Any) -> tuple[str, ...]:
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    return {t for t in tokenizer.all_special_tokens if t} | {t.content for t in added if t.special}
-
-
-def _defused(text: str, tokenizer: Any) -> str:
-    """`text` with special tokens broken by a blank: what a model wrote must not open or close a turn."""
-    for token in sorted(_special(tokenizer), key=len, reverse=True):
-        if len(token) > 1 and token in text:
-            text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text
+    texts = {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
+    return tuple(sorted((t for t in texts if len(t) > 1), key=lambda t: (-len(t), t)))

@@ -5,6 +5,7 @@ no code from a model repository unless the user asks for it, and one line for wh
 """
 
 import contextlib
+import gc
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,6 +155,15 @@ def context_of(model: Any) -> int:
     """How many tokens prompt and answer may have together."""
     config = model.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", 1 << 20))
+
+
+def give_back(device: str) -> None:
+    """Return the memory of models that nobody holds any more to the GPU."""
+    if device == "cuda":
+        import torch
+
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

@@ -150,7 +150,7 @@ assert trained == {here!r}
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert contents(work / "b", here) == contents(tmp_path / "a", here)
-    assert [p.name for p in work.iterdir() if not p.name.startswith(".")] == ["b"]
+    assert [p.name for p in work.iterdir()] == ["b"]
     assert [p.name for p in (work / "b").iterdir()] == ["checkpoints"]
 
 
@@ -182,6 +182,17 @@ def test_a_checkpoint_is_the_adapter_and_two_small_files(base: Path, tmp_path: P
     assert all(str(base).encode() not in content for content in files.values())
     full = contents(tmp_path, trainer(base, tmp_path, replace(FULL, epochs=1)).train(BASE, EXAMPLES))
     assert {p.rsplit(".")[-1] for p in full} == {"json", "jinja", "safetensors"}
+
+
+def test_a_mixture_of_experts_can_generate_after_full_training(tmp_path: Path) -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    base = tiny.build(tmp_path / "base")
+    config = MixtralConfig.from_pretrained(base, num_local_experts=2, num_key_value_heads=1)
+    MixtralForCausalLM(config).save_pretrained(base)
+    trained = trainer(base, tmp_path, replace(FULL, epochs=1)).train(BASE, EXAMPLES)
+    assert contents(tmp_path, trained)["config.json"] == (base / "config.json").read_bytes()
+    assert len(answers(base, tmp_path, trained, EXAMPLES)) == len(EXAMPLES)
 
 
 def test_no_rows_no_training(base: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ where the small updates of a low learning rate would be rounded away by merging.
 gets its own weights back, bit by bit: merged ones are restored from a copy, never subtracted.
 """
 
-import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,9 +45,7 @@ class Engine:
     def close(self) -> None:
         self.detach()
         self._base = self._tokenizer = None
-        gc.collect()
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
+        weights.give_back(self.device)
 
     def _weights(self, checkpoint: Checkpoint) -> Any:
         if checkpoint.kind == "full" and checkpoint.path is not None:

@@ -4,8 +4,10 @@ A policy is one base and adapters, so a checkpoint is small. A checkpoint is nam
 and written whole: asking again for one that is there costs nothing, which is the crash safety.
 """
 
+import copy
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -62,6 +64,7 @@ class SftTrainer:
         if not store.is_complete(folder):
             with store.written_whole(folder) as partial:
                 self._train(start, examples, partial)
+            weights.give_back(self._resolved.device)
         kind: Literal["adapter", "full"] = "adapter" if self.settings.method == "lora" else "full"
         return Checkpoint(id=name, base=start.base, path=f"checkpoints/{name}", kind=kind)
 
@@ -84,15 +87,19 @@ class SftTrainer:
         chat = chat_of(weights.load_tokenizer(self.source), self.settings.template)
         with seeded(self.settings.seed):
             model = self._model(start)
+            config = copy.deepcopy(model.config)
             context = weights.context_of(model)
             rows = labelled(examples, chat, min(self.settings.max_length or context, context))
             work = folder / "work"
             work.mkdir()
             done = fit(model, rows, chat, self._resolved, work, self.on_progress)
-        self._save(model, chat, start, folder)
-        for leftover in sorted(work.rglob("*"), reverse=True):
-            leftover.unlink()
-        work.rmdir()
+        if self.settings.method == "lora":
+            store.save_adapter(folder, model, start.base)
+        else:
+            # TRL switches a mixture of experts to training in its config; generation would fail with that
+            model.config = config
+            _save_whole(folder, model, chat)
+        shutil.rmtree(work)
         record = {
             "trainer": self.id,
             "settings": asdict(self._resolved),
@@ -138,10 +145,8 @@ class SftTrainer:
             raise UserError(f"training.lora_rank: {self.settings.lora_rank}, but {start.id} has rank {rank}")
         return model
 
-    def _save(self, model: Any, chat: Chat, start: Checkpoint, folder: Path) -> None:
-        if self.settings.method == "lora":
-            store.save_adapter(folder, model, start.base)
-            return
-        with weights.quiet():
-            model.save_pretrained(folder)
-            chat.tokenizer.save_pretrained(folder)
+
+def _save_whole(folder: Path, model: Any, chat: Chat) -> None:
+    with weights.quiet():
+        model.save_pretrained(folder)
+        chat.tokenizer.save_pretrained(folder)
