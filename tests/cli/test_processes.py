@@ -179,3 +179,4 @@ def test_a_real_run_interrupted_resumed_and_shown(tmp_path: Path) -> None:
         command(REAL, "show", "real"), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
     )
     assert "could not read" in shown.stdout
+    assert "iteration 1: 6 of 6 verdicts could not be read" in shown.stdout

@@ -124,11 +124,15 @@ def _iterations(summary: Summary) -> RenderableType | None:
         rate = rates.get(turn["t"])
         row = [_text(str(turn["t"])), *map(_text, shown), _text(words.percent(rate)), _spread(rate)]
         table.add_row(*row)
-    rolled = [i for i in summary["iterations"] if i["rolled_back"]]
-    notes = [
-        _text(f"  iteration {i['t']} rolled back: {one_line(i['rolled_back'])}", "yellow") for i in rolled
-    ]
-    return _stack(table, *notes)
+    notes = [(turn["t"], note) for turn in summary["iterations"] for note in _notes(turn)]
+    return _stack(table, *(_text(f"  iteration {t}: {note}", "yellow") for t, note in notes))
+
+
+def _notes(turn: Mapping[str, Any]) -> list[str]:
+    """What a row of figures would hide."""
+    unparsed, prompts = turn["counts"]["unparsed"], turn["counts"]["prompts"]
+    notes = [f"{unparsed:,} of {prompts:,} verdicts could not be read"] if unparsed else []
+    return notes + ([f"rolled back, {one_line(turn['rolled_back'])}"] if turn["rolled_back"] else [])
 
 
 def _spread(rate: words.Figure) -> Text:
