@@ -49,9 +49,10 @@ def test_what_a_model_wrote_stays_data(name: str, text: str) -> None:
     assert prompts.quoted("response", text) in user.content
 
 
-def test_a_missing_value_is_an_error() -> None:
+@pytest.mark.parametrize("name", ["improved", "paper"])
+def test_a_missing_value_is_an_error(name: str) -> None:
     with pytest.raises(jinja2.UndefinedError):
-        prompts.load("improved").render("judge", request="Hello?")
+        prompts.load(name).render("judge", request="Hello?")
 
 
 @pytest.mark.parametrize("name", ["paper", "improved", "measure"])

@@ -59,6 +59,10 @@ def test_a_text_field_is_one_bounded_line(value: Any) -> None:
         assert line == ""
 
 
+def test_a_text_field_is_cut() -> None:
+    assert one_line("one\n two  three", 9) == "one two t"
+
+
 @given(st.text())
 def test_the_last_paragraph_holds_no_blank_line(text: str) -> None:
     paragraph = last_paragraph(text)
