@@ -105,7 +105,9 @@ def read_principle(text: str) -> str | None:
 def _lab(config: Config, base: str, root: Path, journal: Journal) -> Lab:
     policy, oracle = config.policy, config.oracle
     policies = HfPolicies(root, base, HfSettings(**policy.model_dump(exclude={"model", "backend"})))
-    training = SftSettings(**config.training.model_dump(), seed=config.seed)
+    # Training renders, loads and places the model exactly as generation does.
+    shared = policy.model_dump(include={"device", "template", "trust_remote_code", "revision"})
+    training = SftSettings(**config.training.model_dump(), **shared, dtype=policy.dtype, seed=config.seed)
     trainer = SftTrainer(root, base, training, on_progress=journal.progress)
     settings = RemoteSettings(
         max_connections=oracle.max_connections, timeout_s=oracle.timeout_s, max_retries=oracle.max_retries

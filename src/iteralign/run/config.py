@@ -25,7 +25,7 @@ class Policy(Section):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_size: int = Field(64, ge=1)
-    template: Literal["auto", "chat", "plain"] = "auto"
+    template: Literal["auto", "chat", "plain", "raw"] = "auto"
     trust_remote_code: bool = False
 
 
@@ -112,7 +112,7 @@ class Training(Section):
     batch_size: int = Field(8, ge=1)
     gradient_accumulation: int = Field(1, ge=1)
     max_length: int = Field(2048, ge=8)
-    warmup_ratio: float = Field(0.03, ge=0, le=1)
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     scheduler: str = "cosine"
     lora_rank: int = Field(16, ge=1)
