@@ -102,8 +102,7 @@ def test_policy_oracle_name_and_set_reach_the_config(
         4,
     )
     assert root == Path("r s/n")
-    assert said.err == "error: looked (resume with: iteralign run 'r s/n')\n"
-    assert said.code == 2
+    assert (said.code, said.err) == (2, "error: looked\n")  # nothing began, so there is nothing to resume
 
 
 def test_ctrl_c_says_how_to_resume(
@@ -117,6 +116,44 @@ def test_ctrl_c_says_how_to_resume(
     said = call("run", "runs/half")
     assert said.code == 130
     assert said.err == "interrupted; nothing recorded is lost, resume with: iteralign run runs/half\n"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted before it began\n"),
+        (WorldError("the disk is full"), 2, "error: the disk is full\n"),
+    ],
+)
+def test_an_end_before_the_beginning(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., Any],
+    fault: BaseException,
+    code: int,
+    says: str,
+) -> None:
+    def fail(*_: Any) -> Iterator[Any]:
+        raise fault
+        yield
+
+    monkeypatch.setattr(runner, "run", fail)
+    said = call("run", "quickstart", "--name", "never")
+    assert (said.code, said.err) == (code, says)
+
+
+def test_a_fault_of_the_world_says_how_to_resume(
+    here: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
+) -> None:
+    (here / "runs" / "half").rename(here / "runs" / "two words")
+
+    def fail(*_: Any) -> Iterator[Any]:
+        raise WorldError("rate limit")
+        yield
+
+    monkeypatch.setattr(runner, "run", fail)
+    said = call("run", "runs/two words")
+    assert (said.code, said.err) == (2, "error: rate limit (resume with: iteralign run 'runs/two words')\n")
 
 
 def test_check_explains_and_shows_every_prompt(here: Path, config: str, call: Callable[..., Any]) -> None:

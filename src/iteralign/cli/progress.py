@@ -155,7 +155,7 @@ class Board:
         left = pace.left()
         row = Table.grid(padding=(0, 2, 0, 0))
         bar = ProgressBar(total=max(pace.total, 1), completed=pace.done, width=24)
-        about = "" if left is None else f"about {words.duration(round(left))} left"
+        about = "" if not left or left < 1 else f"about {words.duration(round(left))} left"
         row.add_row(Text(""), bar, Text(f"{pace.done:,} of {pace.total:,}"), Text(about, style="dim"))
         return row
 

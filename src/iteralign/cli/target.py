@@ -73,14 +73,24 @@ def resumable(root: Path) -> Iterator[None]:
 
     from iteralign.cli import terminal
 
-    resume = f"iteralign run {terminal.shell_word(str(root))}"
     try:
         yield
     except KeyboardInterrupt:
-        terminal.note(f"interrupted; nothing recorded is lost, resume with: {resume}")
+        resume = _resume(root)
+        terminal.note(
+            f"interrupted; nothing recorded is lost, {resume}" if resume else "interrupted before it began"
+        )
         raise typer.Exit(130) from None
     except WorldError as error:
-        raise WorldError(f"{error} (resume with: {resume})") from error
+        resume = _resume(root)
+        raise WorldError(f"{error} ({resume})" if resume else str(error)) from error
+
+
+def _resume(root: Path) -> str:
+    """How to go on; nothing if the run had not begun."""
+    from iteralign.cli.terminal import shell_word
+
+    return f"resume with: iteralign run {shell_word(str(root))}" if is_run(root) else ""
 
 
 def _set(key: str, value: str | None) -> list[str]:
