@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from iteralign import prompts
-from iteralign.errors import UserError
+from iteralign import constitution, judge, prompts, revise
+from iteralign.errors import UserError, unknown
 from iteralign.lab import Lab
 from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
 from iteralign.models.hf import HfPolicies, HfSettings
@@ -19,10 +19,13 @@ from iteralign.run.journal import Journal
 from iteralign.run.material import material, probes
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
-from iteralign.training.sft import SftSettings, SftTrainer
+from iteralign.training.settings import SftSettings
+from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
 
 PROVIDERS = {"organism": "iteralign.organism.provider"}
+READERS = {"verdict": judge.READERS, "proposal": constitution.READERS, "revision": revise.WAYS}
+"""What the `set.toml` of a prompt set may name."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,13 @@ def assemble(config: Config, root: Path, journal: Journal) -> Assembly:
 def method(config: Config) -> Method:
     """The variant of the algorithm that the config describes."""
     guard = config.guard.model_dump(exclude={"enabled"})
+    chosen = prompts.load(config.method.prompts)
+    for purpose, readers in READERS.items():
+        name = chosen.readers.get(purpose, "")
+        if name not in readers:
+            raise unknown(f"method.prompts {chosen.name}: set.toml: {purpose}", name, readers)
     return Method(
-        prompts=prompts.load(config.method.prompts),
+        prompts=chosen,
         measure=prompts.load("measure"),
         sampling=Sampling(**config.sampling.model_dump(), seed=config.seed),
         propose=Proposing(**config.propose.model_dump()),

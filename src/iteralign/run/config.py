@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -87,7 +87,7 @@ class Propose(Section):
     examples: int = Field(8, ge=0)
     accumulate: bool = True
     duplicate_above: float = Field(0.95, ge=0, le=1)
-    veto: tuple[str, ...] = ()
+    veto: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 
 class Revise(Section):
@@ -107,7 +107,7 @@ class Finetune(Section):
 
 class Training(Section):
     method: Literal["lora", "full"] = "lora"
-    epochs: float = Field(3.0, gt=0)
+    epochs: int = Field(3, ge=1)
     lr: float = Field(2e-4, gt=0)
     batch_size: int = Field(8, ge=1)
     gradient_accumulation: int = Field(1, ge=1)

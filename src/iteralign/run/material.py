@@ -52,7 +52,10 @@ def benign(settings: Benign, seed: int) -> tuple[Prompt, ...]:
     if settings.source != ORGANISM:
         return tuple(files.prompts(Path(settings.source), settings.field)[: settings.n])
     half = settings.n // 2
-    return (*_world("benign", "redteam", settings.n - half, seed), *_world("borderline", "redteam", half, seed))
+    return (
+        *_world("benign", "redteam", settings.n - half, seed),
+        *_world("borderline", "redteam", half, seed),
+    )
 
 
 def _world(kind: ProbeKind, split: str, n: int, seed: int) -> Sequence[Prompt]:

@@ -60,9 +60,7 @@ def execute(config: Config, root: Path, on_event: Callable[[Event], None] = lamb
 
 def _test(a: build.Assembly, journal: Journal, t: int, policy: Checkpoint) -> None:
     with a.lab.serve(policy) as model:
-        journal.at(t)(
-            "test", measure.probe, model, a.lab.meter, a.test, a.method.measure, a.method.sampling
-        )
+        journal.at(t)("test", measure.probe, model, a.lab.meter, a.test, a.method.measure, a.method.sampling)
 
 
 @contextmanager
