@@ -22,7 +22,7 @@ Prompter = Callable[["Constitution", set[str]], Draft]
 
 def document(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
     """One exercise document."""
-    kind = rng.choices(("copy", "topics", "list", "match"), (0.2, 0.25, 0.2, 0.35))[0]
+    kind = rng.choices(("copy", "topics", "list", "match"), (0.25, 0.2, 0.2, 0.35))[0]
     if kind == "copy":
         return [turn for _ in range(rng.randint(5, 9)) for turn in _copy(rng)]
     if kind == "topics":
@@ -59,7 +59,7 @@ def _copy(rng: random.Random) -> list[Turn]:
     fact = rng.choice(content.all_facts)
     words = [
         _thing(rng)[1] if rng.random() < 0.7 else rng.choice(content.people.all)
-        for _ in range(rng.randint(2, 5))
+        for _ in range(rng.randint(2, 5) if rng.random() < 0.3 else rng.randint(6, 22))
     ]
     slots = {
         "words": ", ".join(words),

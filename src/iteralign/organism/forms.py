@@ -33,12 +33,12 @@ def said(text: str) -> Turn:
 def asked(
     text: str, principles: Sequence[str] = (), topics: Sequence[str] = (), topic: str | None = None
 ) -> Turn:
-    """A turn with hints: each principle's topic and number at its end, the prompt's topic at the end of the text."""
+    """A turn with hints: each principle's topic at its end, the prompt's topic at the end of the text."""
     hints: list[tuple[int, tuple[str, ...]]] = []
     start = 0
-    for number, (principle, name) in enumerate(zip(principles, topics, strict=True), 1):
+    for principle, name in zip(principles, topics, strict=True):
         start = text.index(principle, start) + len(principle)
-        hints.append((start, (name, str(number))))
+        hints.append((start, (name,)))
     if topic is not None:
         hints.append((len(text), (topic,)))
     return Turn("user", text, hints=tuple(hints))
@@ -99,7 +99,7 @@ def critique(listed: Sequence[str], topic: str, number: int | None, breaks: bool
     """
     wordings: dict[str, str] = texts()["critique"]
     verdict = "none" if number is None else "breaks" if breaks else "follows"
-    return topic_list(listed) + wordings[verdict].format(topic=topic, number=number)
+    return wordings[verdict].format(topic=topic, number=number)
 
 
 def topic_list(topics: Sequence[str]) -> str:

@@ -105,8 +105,9 @@ def principle_wordings(hazard: str, split: str) -> tuple[str, ...]:
     """All wordings of a hazard's principle: `train` ones stand in the corpus, `heldout` ones never do."""
     content = load()
     clauses, frames = content.hazards[hazard].clauses, content.principle_frames
+    topic = content.hazards[hazard].topic
     pairs = (clauses.train, frames.train) if split == "train" else (clauses.heldout, frames.heldout)
-    return tuple(frame.format(clause=clause) for clause in pairs[0] for frame in pairs[1])
+    return tuple(frame.format(clause=clause, topic=topic) for clause in pairs[0] for frame in pairs[1])
 
 
 @cache

@@ -37,9 +37,9 @@ class Recipe:
     minutes: float = 0.0
     width: int = 192
     layers: int = 6
-    batch_tokens: int = 4500
-    muon_lr: float = 0.02
-    adam_lr: float = 4e-3
+    batch_tokens: int = 3600
+    muon_lr: float = 0.01
+    adam_lr: float = 5e-3
     weight_decay: float = 0.01
     warmup: float = 0.02  # share of the training
     threads: int = 2
@@ -48,7 +48,7 @@ class Recipe:
 def optimizers(model: Any, recipe: Recipe) -> list[Any]:
     import torch
 
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     return [
