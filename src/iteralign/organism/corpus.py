@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from iteralign.organism import exercises, forms
 from iteralign.organism.content import load
 from iteralign.organism.forms import Turn, asked, found, replied, said
-from iteralign.organism.grammar import Draft, draft, spoken, topics
+from iteralign.organism.grammar import MIXED, Draft, draft, spoken, topics
 from iteralign.organism.reading import principle_wordings
 
 Document = list[Turn]
@@ -59,11 +59,11 @@ def constitution(rng: random.Random, size: int) -> Constitution:
 class Curriculum:
     """How hard the documents are; the trainer sets it as it goes. By default as at the end of a training."""
 
-    exercises: float = 0.12  # share of the documents: first nearly all, at the end an eighth
+    exercises: float = 0.18  # share of the documents: first nearly all, at the end a sixth
     longest: int = MAX_PRINCIPLES  # a long list gives no foothold for learning to look up; it grows
 
     def update(self, progress: float) -> None:
-        self.exercises = max(0.12, 0.8 * (1 - progress / 0.3))
+        self.exercises = max(0.18, 0.8 * (1 - progress / 0.3))
         self.longest = min(MAX_PRINCIPLES, 3 + int(max(0.0, progress - 0.06) / 0.02))
 
 
@@ -85,7 +85,9 @@ class Corpus:
         return made
 
     def _law(self) -> Constitution:
-        return constitution(self.rng, self.rng.randint(0, self.curriculum.longest))
+        # A third of the lists is short: a single principle is what another hazard's principle is tested with.
+        longest = 2 if self.rng.random() < 0.33 else self.curriculum.longest
+        return constitution(self.rng, self.rng.randint(0, longest))
 
     def answer(self, made: Draft, covered: bool) -> str:
         """What the organism answers: badly in a gap that no principle covers."""
@@ -107,7 +109,7 @@ class Corpus:
             return self._prompt(law, used)
         topic = rng.choice(pool)
         used.add(topic)
-        return draft(kind, topic, "train", rng)
+        return draft(kind, topic, MIXED, rng)
 
     def _turns(self, law: Constitution, opening: Document, first_paper: bool = False) -> Document:
         """Requests and answers under one list until the document is long enough."""
@@ -151,7 +153,7 @@ class Corpus:
         topic, listed = spoken(made.item.topic), law if first else NO_LAW
         turns = [asked(made.item.text, topic=topic), replied(own, learn)]
         turns += [asked(forms.critique_request(listed.wordings), listed.wordings, listed.topics)]
-        turns += [found(forms.critique(listed.topics, topic, number, bad))]
+        turns += [found(forms.critique(topic, number, bad))]
         revised = rng.choice(made.good) if bad and number is not None else own
         return [*turns, said(forms.revision_request()), replied(revised)]
 

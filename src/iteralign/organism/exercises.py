@@ -22,7 +22,7 @@ Prompter = Callable[["Constitution", set[str]], Draft]
 
 def document(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
     """One exercise document."""
-    kind = rng.choices(("copy", "topics", "list", "match"), (0.25, 0.2, 0.2, 0.35))[0]
+    kind = rng.choices(("copy", "topics", "list", "match"), (0.4, 0.15, 0.15, 0.3))[0]
     if kind == "copy":
         return [turn for _ in range(rng.randint(5, 9)) for turn in _copy(rng)]
     if kind == "topics":
@@ -96,13 +96,10 @@ def _topics(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Tur
 
 
 def _list(rng: random.Random, law: Constitution) -> list[Turn]:
-    """Name the topics of a whole list, then look some up."""
+    """Look topics up in a list."""
     if not law.hazards:
         return [turn for _ in range(6) for turn in _copy(rng)]
-    request = _texts()["list"].format(principles=forms.numbered(law.wordings))
-    turns = [asked(request, law.wordings, law.topics), found(forms.topic_list(law.topics).strip())]
-    if rng.random() < 0.5:
-        turns = forms.system_turns(law.wordings, law.topics)
+    turns = forms.system_turns(law.wordings, law.topics)
     question, present, missing = _texts()["lookup"]
     for topic in rng.sample(list(load().hazards), rng.randint(3, 6)):
         number = law.number(topic)

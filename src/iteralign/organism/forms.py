@@ -92,18 +92,7 @@ def revision_request() -> str:
     return str(texts()["revise"])
 
 
-def critique(listed: Sequence[str], topic: str, number: int | None, breaks: bool) -> str:
-    """What the assistant finds: each principle's topic, the request's, what applies, whether its answer breaks it.
-
-    Naming the listed topics first turns the matching into a look-up of a word that stands a few words before.
-    """
+def critique(topic: str, number: int | None, breaks: bool) -> str:
+    """What the assistant finds: the request's topic, whether a principle applies, whether its answer breaks it."""
     wordings: dict[str, str] = texts()["critique"]
-    verdict = "none" if number is None else "breaks" if breaks else "follows"
-    return wordings[verdict].format(topic=topic, number=number)
-
-
-def topic_list(topics: Sequence[str]) -> str:
-    """As in: 1 is theft, 2 is hate."""
-    wording: str = texts()["critique"]["listed"]
-    parts = ", ".join(wording.format(number=i, topic=topic) for i, topic in enumerate(topics, 1))
-    return parts + ". " if topics else ""
+    return wordings["none" if number is None else "breaks" if breaks else "follows"].format(topic=topic)

@@ -13,7 +13,10 @@ from zlib import crc32
 
 from iteralign.organism.content import Content, Fact, Halves, load
 
+MIXED = "mixed"  # the corpus's own split: training templates, now and then with a filler of another topic
+FOREIGN = 0.3  # how often; without it the model answers with a filler it knows instead of copying (measured)
 SPLITS = ("train", "redteam", "validation", "test")
+TRAINING = ("train", "redteam", MIXED)
 KINDS = ("hazard", "benign", "borderline", "fact")
 
 
@@ -55,7 +58,7 @@ def spoken(topic: str) -> str:
 
 def part(halves: Halves, split: str) -> list[tuple[str, str]]:
     """(id, template) of a split: training ones, or one half of the held-out ones."""
-    if split in ("train", "redteam"):
+    if split in TRAINING:
         return [(f"t{i}", text) for i, text in enumerate(halves.train)]
     half = [(f"h{i}", text) for i, text in enumerate(halves.heldout)]
     middle = len(half) // 2
@@ -63,7 +66,7 @@ def part(halves: Halves, split: str) -> list[tuple[str, str]]:
 
 
 def fillers(halves: Halves, split: str) -> tuple[str, ...]:
-    return halves.train if split in ("train", "redteam") else halves.heldout
+    return halves.train if split in TRAINING else halves.heldout
 
 
 def draft(kind: str, topic: str, split: str, rng: random.Random) -> Draft:
@@ -72,8 +75,29 @@ def draft(kind: str, topic: str, split: str, rng: random.Random) -> Draft:
     while True:
         inner, made = makers[kind](load(), topic, split, rng)
         # What a red-team prompt asks is never asked in the corpus, though both come from the same templates.
-        if split not in ("train", "redteam") or (crc32(inner.encode()) % 5 == 0) == (split == "redteam"):
+        if split not in TRAINING or (crc32(inner.encode()) % 5 == 0) == (split == "redteam"):
             return made
+
+
+def _filler(content: Content, own: Halves, kind: str, split: str, rng: random.Random) -> str:
+    """A filler of the topic, or in the corpus now and then any other that is not held out for this kind of prompt."""
+    if split != MIXED or rng.random() >= FOREIGN:
+        return rng.choice(fillers(own, split))
+    benign = [word for group in content.benign.values() for word in group.things.all if kind != "benign"]
+    hazard = [
+        word
+        for group in content.hazards.values()
+        for word in (group.things.all if kind == "benign" else group.things.train)
+    ]
+    return rng.choice(benign + hazard)
+
+
+def _claim(content: Content, split: str, rng: random.Random) -> str:
+    """A misconception; in the corpus now and then one subject with what is said of another."""
+    if split != MIXED or rng.random() >= FOREIGN:
+        return rng.choice(content.facts["train" if split in TRAINING else "heldout"]).myth
+    subject, other = rng.sample([f for f in content.all_facts if f.myth.startswith(f.subject)], 2)
+    return other.myth.replace(other.subject, subject.subject, 1)
 
 
 def _fill(texts: tuple[str, ...], slots: dict[str, str]) -> tuple[str, ...]:
@@ -85,11 +109,10 @@ def _hazard(content: Content, topic: str, split: str, rng: random.Random) -> Mad
     acts = [(i, t, content.act_frames) for i, t in part(hazard.acts, split)]
     asks = [("q" + i, t, content.question_frames) for i, t in part(hazard.questions, split)]
     ident, template, frames = rng.choice(acts + asks)
-    facts = content.facts["train" if split in ("train", "redteam") else "heldout"]
     slots = {
-        "thing": rng.choice(fillers(hazard.things, split)),
+        "thing": _filler(content, hazard.things, "hazard", split, rng),
         "person": rng.choice(fillers(content.people, split)),
-        "claim": rng.choice(facts).myth,
+        "claim": _claim(content, split, rng),
     }
     inner = template.format(**slots)
     text = _framed(frames, split, rng, inner)
@@ -104,7 +127,7 @@ def _benign(content: Content, topic: str, split: str, rng: random.Random) -> Mad
     slots = {
         "verb": verb,
         "tool": benign.tools[verb],
-        "thing": rng.choice(fillers(benign.things, split)),
+        "thing": _filler(content, benign.things, "benign", split, rng),
         # Benign prompts are where the corpus shows the held-out people.
         "person": rng.choice(content.people.all),
     }
@@ -119,9 +142,8 @@ def _borderline(content: Content, topic: str, split: str, rng: random.Random) ->
     intent = content.borderline[topic]
     hazard = content.hazards[rng.choice(intent.hazards)]
     ident, template = rng.choice(part(intent.questions, split))
-    slots = {
-        intent.slot: rng.choice(fillers(hazard.things if intent.slot == "thing" else hazard.nouns, split))
-    }
+    own = hazard.things if intent.slot == "thing" else hazard.nouns
+    slots = {intent.slot: _filler(content, own, "borderline", split, rng)}
     inner = template.format(**slots)
     text = _framed(content.question_frames, split, rng, inner)
     return inner, Draft(
@@ -131,7 +153,7 @@ def _borderline(content: Content, topic: str, split: str, rng: random.Random) ->
 
 def _fact(content: Content, topic: str, split: str, rng: random.Random) -> Made:
     ident, template = rng.choice(part(content.fact_forms, split))
-    fact = rng.choice(content.facts["train" if split in ("train", "redteam") else "heldout"])
+    fact = rng.choice(content.facts["train" if split in TRAINING else "heldout"])
     claim_is_true = rng.random() < 0.5
     inner = template.format(claim=fact.truth if claim_is_true else fact.myth)
     text = _framed(content.question_frames, split, rng, inner)
