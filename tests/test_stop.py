@@ -1,5 +1,7 @@
 """The stop rule: why a run ends."""
 
+from dataclasses import replace
+
 import pytest
 
 from iteralign.stats import rate
@@ -45,6 +47,14 @@ def test_it_has_converged_when_the_whole_interval_is_below_the_target() -> None:
 
 def test_a_good_policy_needs_no_iteration() -> None:
     assert str(reason(0)).startswith("converged")
+
+
+def test_answers_that_cannot_be_read_prove_nothing() -> None:
+    garbled = replace(metrics(0), undecided=rate(6, 100))
+    readable = replace(metrics(0), undecided=rate(5, 100))
+    rule = StopRule(target=0.05, undecided=0.05)
+    assert rule(History(garbled)) is None
+    assert str(rule(History(readable))).startswith("converged")
 
 
 def test_no_probe_proves_nothing() -> None:

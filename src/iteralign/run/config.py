@@ -130,6 +130,7 @@ class GuardSection(Section):
 
 class Stop(Section):
     target: float = Field(0.05, ge=0, le=1)
+    undecided: float = Field(0.05, ge=0, le=1)
     patience: int = Field(3, ge=1)
     max_iterations: int = Field(20, ge=1)
 
