@@ -151,7 +151,7 @@ def _llama_names(lean: Lean) -> dict[str, Tensor]:
     }
     for i, block in enumerate(lean.blocks):
         assert isinstance(block, Block)
-        modules = {
+        modules: dict[str, nn.Linear | nn.RMSNorm] = {
             "self_attn.q_proj": block.query,
             "self_attn.k_proj": block.key,
             "self_attn.v_proj": block.value,
