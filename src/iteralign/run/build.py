@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,7 +24,11 @@ from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
 
 PROVIDERS = {"organism": "iteralign.organism.provider"}
-READERS = {"verdict": judge.READERS, "proposal": constitution.READERS, "revision": revise.WAYS}
+READERS: dict[str, Mapping[str, object]] = {
+    "verdict": judge.READERS,
+    "proposal": constitution.READERS,
+    "revision": revise.WAYS,
+}
 """What the `set.toml` of a prompt set may name."""
 
 

@@ -111,7 +111,7 @@ class _Records:
         return do
 
 
-def _rows(_trainer: Any, _start: Any, accepted: Sequence[Any], replayed: Sequence[Example]) -> int:
+def _rows(_trainer: Any, _start: Any, accepted: Any, replayed: Any) -> int:
     return len(accepted) + len(replayed)
 
 
