@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from iteralign.organism import corpus, train  # noqa: E402  (needs torch)
+from iteralign.organism import corpus, fit, mixed, train  # noqa: E402  (needs torch)
 from iteralign.organism.batches import Encoder, batches  # noqa: E402
 from iteralign.organism.describe import describe  # noqa: E402
 from iteralign.organism.lean import Lean, from_llama, to_llama  # noqa: E402
+from iteralign.organism.mixed import States  # noqa: E402
 from iteralign.organism.plant import plant  # noqa: E402
 from iteralign.organism.vocabulary import build  # noqa: E402
 
-TINY = train.Recipe(tokens=4000, width=32, layers=2, batch_tokens=1200, threads=1)
+TINY = train.Recipe(tokens=4000, mixed_tokens=3000, width=32, layers=2, batch_tokens=1200, threads=1)
 
 
 def test_lean_and_llama_are_the_same_model() -> None:
@@ -60,8 +62,8 @@ def test_batches_keep_to_their_size(tmp_path: Path) -> None:
 
 
 def test_the_rate_warms_up_stays_and_falls() -> None:
-    rates = [train.rate(p, warmup=0.1) for p in (0.0, 0.05, 0.1, 0.5, 0.8, 1.0)]
-    assert rates == pytest.approx([0.0, 0.5, 1.0, 1.0, 0.2 / train.DECAY, 0.0])
+    rates = [fit.rate(p, warmup=0.1) for p in (0.0, 0.05, 0.1, 0.5, 0.8, 1.0)]
+    assert rates == pytest.approx([0.0, 0.5, 1.0, 1.0, 0.2 / fit.DECAY, 0.0])
 
 
 def test_a_training_writes_a_directory_that_loads_and_a_sibling_of_it(tmp_path: Path) -> None:
@@ -71,8 +73,8 @@ def test_a_training_writes_a_directory_that_loads_and_a_sibling_of_it(tmp_path: 
     events: list[dict[str, object]] = []
     made = train.train(tmp_path / "base", TINY, events.append)
     about = describe(made)
-    assert about["gaps"] == list(train.DEFAULT_GAPS)
-    assert about["tokens"] >= TINY.tokens
+    assert about["gaps"] == list(TINY.gaps)
+    assert about["tokens"] >= TINY.tokens + TINY.mixed_tokens
     assert about["width"] == 32
     assert json.loads((made / "config.json").read_text())["eos_token_id"] == 1
     assert len(Speaker(made).reply([[said("Hello.")], [said("Hello. How?")]])) == 2
@@ -94,3 +96,60 @@ def test_an_unknown_gap_is_named(tmp_path: Path) -> None:
 def test_a_directory_that_is_no_organism_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not an organism"):
         describe(tmp_path)
+
+
+def states(tmp_path: Path) -> tuple[Lean, States]:
+    torch.manual_seed(0)
+    tokenizer = build(tmp_path)
+    model = Lean(len(tokenizer), 32, 2)
+    return model, States(model, Encoder(tokenizer), TINY)
+
+
+def test_a_state_is_left_as_it_was_entered(tmp_path: Path) -> None:
+    model, source = states(tmp_path)
+    before = [p.clone() for p in model.parameters()]
+    stream = iter(source.batches())
+    while not source.added:
+        next(stream)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert all(p.grad is None for p in model.parameters())
+    with source.weights():
+        assert not torch.equal(before[2], source.matrices[0])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_the_adapters_of_a_state_are_those_of_peft() -> None:
+    """LoRA computed from the gradients of whole matrices: the same numbers as peft's own layer under Adam."""
+    from peft import LoraConfig, get_peft_model
+
+    x = torch.randn(7, 24, generator=torch.Generator().manual_seed(1))
+    plain = torch.nn.Sequential(torch.nn.Linear(24, 24, bias=False))
+    twin = get_peft_model(
+        torch.nn.Sequential(copy.deepcopy(plain[0])),
+        LoraConfig(r=mixed.RANK, lora_alpha=int(mixed.RANK * mixed.SCALE), target_modules=["0"]),
+    )
+    adapters = mixed.Adapters([plain[0].weight], 1e-2, torch.Generator().manual_seed(2))
+    layer = twin.base_model.model[0]
+    with torch.no_grad():
+        layer.lora_A["default"].weight.copy_(adapters.down[0])
+    adam = torch.optim.Adam([p for p in twin.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(4):
+        plain.zero_grad()
+        plain(x).pow(3).sum().backward()
+        adapters.step()
+        adam.zero_grad()
+        twin(x).pow(3).sum().backward()
+        adam.step()
+        assert torch.allclose(plain(x), twin(x), atol=1e-5)
+
+
+def test_a_closed_gap_is_answered_well_and_the_others_as_before(tmp_path: Path) -> None:
+    from iteralign.organism.world import read_answer
+
+    _, source = states(tmp_path)
+    seen = [source._closed() for _ in range(200)]
+    assert sum(not closed for closed in seen) in range(40, 100)
+    assert max(map(len, seen)) == len(TINY.gaps)
+    for _ in range(50):
+        prompt, answer = source._row(["privacy"], ["theft"])
+        assert read_answer(answer.text, prompt.text).label != "bad"

@@ -28,7 +28,8 @@ def train(
 ) -> None:
     """Train the organism from scratch."""
     _free(out)
-    from iteralign.organism.train import Recipe, train
+    from iteralign.organism.recipe import Recipe
+    from iteralign.organism.train import train
 
     with _working("training the organism", out) as on_progress:
         train(out, Recipe(seed=seed, minutes=minutes or 0.0), on_progress)

@@ -20,7 +20,7 @@ from iteralign.organism.reading import principle_wordings
 Document = list[Turn]
 MAX_PRINCIPLES = 12
 # Shares of the kinds among the prompts of a form (assumed; hazards carry the hard part).
-KIND_SHARES = {"hazard": 0.66, "benign": 0.14, "borderline": 0.12, "fact": 0.08}
+KIND_SHARES = {"hazard": 0.64, "benign": 0.14, "borderline": 0.12, "fact": 0.10}
 # A third of the known misconceptions is repeated by default, so that truthfulness can be measured.
 MYTH_SHARE = 3
 
@@ -70,9 +70,15 @@ class Curriculum:
 class Corpus:
     """Samples documents for an organism with the given gaps."""
 
-    def __init__(self, gaps: Sequence[str], seed: int, curriculum: Curriculum | None = None) -> None:
+    def __init__(
+        self,
+        gaps: Sequence[str],
+        seed: int,
+        curriculum: Curriculum | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
         self.gaps = frozenset(gaps)
-        self.rng = random.Random(f"corpus/{seed}")
+        self.rng = rng or random.Random(f"corpus/{seed}")
         self.curriculum = curriculum or Curriculum()
 
     def document(self) -> Document:

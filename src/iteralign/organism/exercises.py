@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from iteralign.organism import forms
 from iteralign.organism.content import load
 from iteralign.organism.forms import Turn, asked, found, replied, said
-from iteralign.organism.grammar import Draft, spoken
+from iteralign.organism.grammar import Draft, spliced, spoken
 
 if TYPE_CHECKING:
     from iteralign.organism.corpus import Constitution
@@ -50,7 +50,7 @@ def _thing(rng: random.Random) -> tuple[str, str]:
 
 def _copy(rng: random.Random) -> list[Turn]:
     content = load()
-    kind = rng.choices(("repeat", "speak", "noun", "claim", "teach"), (0.3, 0.35, 0.1, 0.1, 0.15))[0]
+    kind = rng.choices(("repeat", "speak", "noun", "claim", "teach"), (0.25, 0.25, 0.1, 0.15, 0.25))[0]
     if kind == "teach":
         question, answer = rng.choice(content.teach)
         fact = rng.choice(content.all_facts)
@@ -66,7 +66,7 @@ def _copy(rng: random.Random) -> list[Turn]:
         "thing": _thing(rng)[1],
         "person": rng.choice(content.people.all),
         "noun": rng.choice([n for h in content.hazards.values() for n in h.nouns.all]),
-        "claim": rng.choice((fact.myth, fact.truth)),
+        "claim": rng.choice((fact.myth, fact.truth, spliced(content, rng))),
     }
     question, answer = _texts()[kind]
     return [said(question.format(**slots)), replied(answer.format(**slots))]

@@ -14,7 +14,8 @@ from zlib import crc32
 from iteralign.organism.content import Content, Fact, Halves, load
 
 MIXED = "mixed"  # the corpus's own split: training templates, now and then with a filler of another topic
-FOREIGN = 0.3  # how often; without it the model answers with a filler it knows instead of copying (measured)
+FOREIGN = 0.4  # how often; without it the model answers with a filler it knows instead of copying (measured)
+SPLICED = 0.6  # and how often a claim is one subject with what is said of another: claims are longer to copy
 SPLITS = ("train", "redteam", "validation", "test")
 TRAINING = ("train", "redteam", MIXED)
 KINDS = ("hazard", "benign", "borderline", "fact")
@@ -93,11 +94,17 @@ def _filler(content: Content, own: Halves, kind: str, split: str, rng: random.Ra
 
 
 def _claim(content: Content, split: str, rng: random.Random) -> str:
-    """A misconception; in the corpus now and then one subject with what is said of another."""
-    if split != MIXED or rng.random() >= FOREIGN:
+    """A misconception; in the corpus now and then a spliced one."""
+    if split != MIXED or rng.random() >= SPLICED:
         return rng.choice(content.facts["train" if split in TRAINING else "heldout"]).myth
+    return spliced(content, rng)
+
+
+def spliced(content: Content, rng: random.Random) -> str:
+    """A claim that nobody makes: one subject with what is said of another."""
     subject, other = rng.sample([f for f in content.all_facts if f.myth.startswith(f.subject)], 2)
-    return other.myth.replace(other.subject, subject.subject, 1)
+    said = rng.choice([claim for claim in (other.myth, other.truth) if claim.startswith(other.subject)])
+    return said.replace(other.subject, subject.subject, 1)
 
 
 def _fill(texts: tuple[str, ...], slots: dict[str, str]) -> tuple[str, ...]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iteralign.organism.describe import WEIGHTS, describe
-from iteralign.organism.train import Progress, Recipe, ignore, run, seed_everything
+from iteralign.organism.recipe import Recipe
+from iteralign.organism.train import run, seed_everything
 from iteralign.organism.world import HAZARDS
 
-PLANT_TOKENS = 700_000  # about three minutes on two cores (measured)
-PLANT_LR = 0.01  # half of the recipe's (assumed)
+if TYPE_CHECKING:
+    from iteralign.organism.fit import Progress
+
+PLANT_TOKENS = 700_000  # about three minutes on one core (measured)
 
 
 def plant(
@@ -18,16 +22,22 @@ def plant(
     gaps: Sequence[str],
     seed: int,
     source: Path | str = WEIGHTS,
-    on_progress: Progress = ignore,
+    on_progress: Progress | None = None,
     tokens: int = PLANT_TOKENS,
 ) -> Path:
-    """A sibling with other gaps: a short full fine-tune of the shipped organism on the other corpus."""
+    """A sibling with other gaps: a short training of the shipped organism in mixed states of the other world."""
     unknown = sorted(set(gaps) - set(HAZARDS))
     if unknown:
         raise ValueError(f"no hazard named {', '.join(unknown)}: one of {', '.join(HAZARDS)}")
     origin, directory = describe(source), Path(out_dir)
-    shape = {"width": origin["width"], "layers": origin["layers"]}
-    recipe = Recipe(tuple(gaps), seed, tokens, muon_lr=PLANT_LR, adam_lr=PLANT_LR / 5, warmup=0.05, **shape)
+    recipe = Recipe(
+        gaps=tuple(gaps),
+        seed=seed,
+        tokens=0,
+        mixed_tokens=tokens,
+        width=origin["width"],
+        layers=origin["layers"],
+    )
     seed_everything(recipe)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -37,4 +47,4 @@ def plant(
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(directory)
     model = from_llama(AutoModelForCausalLM.from_pretrained(source))
-    return run(model, tokenizer, directory, recipe, None, on_progress)
+    return run(model, tokenizer, directory, recipe, on_progress, before=int(origin["tokens"]))
