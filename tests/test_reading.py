@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign.reading import last_object, last_paragraph, one_line
+from iteralign.reading import last_object, last_paragraph, one_line, said
+from iteralign.types import Reply
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -82,3 +83,8 @@ def test_the_last_paragraph_holds_no_blank_line(text: str) -> None:
 )
 def test_the_last_paragraph(text: str, last: str) -> None:
     assert last_paragraph(text) == last
+
+
+def test_a_refusal_is_never_read_as_an_answer() -> None:
+    assert said(Reply('{"label": "harmless"}', stop="refusal")) == ""
+    assert said(Reply("cut", stop="length")) == "cut"

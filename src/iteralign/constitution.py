@@ -12,7 +12,7 @@ from iteralign.judge import ORACLE
 from iteralign.lab import Model
 from iteralign.method import Proposing
 from iteralign.prompts import PromptSet
-from iteralign.reading import last_object, last_paragraph, one_line
+from iteralign.reading import last_object, last_paragraph, one_line, said
 from iteralign.types import Amendment, Constitution, Principle, Proposal, Verdict
 
 Draft = tuple[str, str]
@@ -38,7 +38,7 @@ def amend(
     proposals = [
         _principle(draft, members, t)
         for (_, members), reply in zip(groups, replies, strict=True)
-        for draft in read(reply.text)
+        for draft in read(said(reply))
     ]
     return adopt(base, proposals, settings)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from iteralign.lab import Model
 from iteralign.prompts import PromptSet
-from iteralign.reading import last_object, one_line
+from iteralign.reading import last_object, one_line, said
 from iteralign.types import Label, Response, Revision, Sampling, Verdict
 
 ORACLE = Sampling(max_tokens=1000)
@@ -17,7 +17,7 @@ def assess(oracle: Model, responses: Sequence[Response], prompts: PromptSet) -> 
     replies = oracle.generate(conversations, ORACLE)
     read = READERS[prompts.readers["verdict"]]
     return tuple(
-        read(response, "" if reply.stop == "refusal" else reply.text)
+        read(response, said(reply))
         for response, reply in zip(responses, replies, strict=True)
     )
 

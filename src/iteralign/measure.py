@@ -6,7 +6,7 @@ from iteralign.judge import ORACLE, assess
 from iteralign.lab import Model
 from iteralign.method import Guard
 from iteralign.prompts import PromptSet
-from iteralign.reading import last_object
+from iteralign.reading import last_object, said
 from iteralign.redteam import respond
 from iteralign.stats import rate
 from iteralign.types import Label, Metrics, Probe, ProbeResult, Rate, Response, Sampling
@@ -46,7 +46,7 @@ def grade(meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: Prompt
         for p, r in pairs
     ]
     replies = meter.generate(conversations, ORACLE)
-    read = [str((last_object(r.text) or {}).get("grade", "")).strip().lower() for r in replies]
+    read = [str((last_object(said(r)) or {}).get("grade", "")).strip().lower() for r in replies]
     return [g if g in GRADES else UNDECIDED for g in read]
 
 

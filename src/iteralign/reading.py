@@ -4,7 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from iteralign.types import Reply
+
 _DECODER = json.JSONDecoder()
+
+
+def said(reply: Reply) -> str:
+    """The text of a reply; nothing where the oracle declined, so that a refusal is never read as an answer."""
+    return "" if reply.stop == "refusal" else reply.text
 
 
 def last_object(text: str) -> Mapping[str, Any] | None:

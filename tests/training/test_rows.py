@@ -1,5 +1,6 @@
 """What the loss is taken on, token by token, and how checkpoints come to be on disk."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list(folder.parent.iterdir()) == []
-    stale = folder.with_name(".partial-x")
+    stale = folder.with_name(".tmp-x")
     stale.mkdir()
     (stale / "rest").write_text("of a killed process")
     with store.written_whole(folder) as partial:
@@ -109,3 +110,15 @@ def test_json_has_one_form(tmp_path: Path) -> None:
     for targets in (["b", "a"], {"a", "b"}):
         store.write_json(path, {"target_modules": targets, "x": torch.float32})
         assert json.loads(path.read_text()) == {"target_modules": ["a", "b"], "x": "torch.float32"}
+
+
+def test_a_full_disk_under_safetensors_is_the_systems_error(tmp_path: Path) -> None:
+    from safetensors import SafetensorError
+
+    text = "Error while serializing: I/O error: No space left on device (os error 28)"
+    with pytest.raises(OSError) as caught, store.written_whole(tmp_path / "x"):
+        raise SafetensorError(text)
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(SafetensorError), store.written_whole(tmp_path / "x"):
+        raise SafetensorError("Error while deserializing header")
+    assert list(tmp_path.iterdir()) == []

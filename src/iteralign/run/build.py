@@ -103,8 +103,11 @@ def planted(config: Config) -> tuple[str, ...] | None:
     card = Path(model_path(config.policy.model)) / "organism.json"
     if not card.is_file():
         return None
-    facts: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
-    return tuple(facts["gaps"])
+    try:
+        facts: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+        return tuple(str(gap) for gap in facts["gaps"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"policy.model: {card} is damaged ({type(error).__name__}: {error})") from None
 
 
 def read_principle(text: str) -> str | None:

@@ -25,6 +25,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 CONFIG = "config.json"
 OUTCOME = "outcome.json"
+TRUTH = "truth.json"
+"""The gaps that an organism was given, kept so that the report does not need the organism again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,13 @@ class Past:
     def test(self, t: int) -> Metrics | None:
         """The figures on the test probes after iteration `t`, if they were taken."""
         return cast(Metrics | None, step_value(self.root, t, "test", Metrics))
+
+    @property
+    def planted(self) -> tuple[str, ...] | None:
+        """The gaps of an organism, the known truth; None for any other policy."""
+        if not (self.root / TRUTH).is_file():
+            return None
+        return tuple(_json(self.root / TRUTH, f"{self.root / TRUTH} is missing")["planted"])
 
     @property
     def last(self) -> int:

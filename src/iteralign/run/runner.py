@@ -16,6 +16,7 @@ from iteralign.run.files import disk, sweep, write_whole
 from iteralign.run.journal import Event, Journal
 from iteralign.run.lock import Lock
 from iteralign.run.provenance import record
+from iteralign.run.replay import OUTCOME, TRUTH
 from iteralign.types import Checkpoint, Iteration
 
 RESUMABLE = ("budget", "stop")
@@ -49,7 +50,7 @@ def run(
                 yield iteration
         _test(a, journal, t, policy)
         outcome = {"stop_reason": reason, "t": t, "policy": dataclasses.asdict(policy)}
-        _write(root / "outcome.json", outcome)
+        _write(root / OUTCOME, outcome)
 
 
 def execute(config: Config, root: Path, on_event: Callable[[Event], None] = lambda _: None) -> None:
@@ -79,6 +80,9 @@ def _opened(config: Config, root: Path) -> Iterator[None]:
             (root / "provenance.json").unlink(missing_ok=True)
         _write(kept, values)
         record(root, values)
+        truth = build.planted(config)
+        if truth is not None:
+            _write(root / TRUTH, {"planted": truth})
         yield
     finally:
         lock.release()

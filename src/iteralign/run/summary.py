@@ -13,7 +13,6 @@ from typing import Any
 from iteralign import __version__, finetune
 from iteralign.run import artifact, calls, timings
 from iteralign.run.calls import Spent
-from iteralign.run.config import Config
 from iteralign.run.replay import Past, replay
 from iteralign.run.spending import ORACLES
 from iteralign.types import Amendment, Checkpoint, Iteration, Label, Metrics, Principle, Rate
@@ -46,7 +45,7 @@ def summarise(root: Path) -> Json:
         "validation": _validation(past),
         "iterations": _iterations(past),
         "constitution": _constitution(past),
-        "discovery": discovery(config, _principles(past)),
+        "discovery": discovery(past.planted, _principles(past)),
         "oracle": _oracle(past),
         "seconds": _seconds(root),
     }
@@ -76,7 +75,7 @@ def figure(rate: Rate) -> Json | None:
     return asdict(rate) if rate.n else None
 
 
-def discovery(config: Config, principles: Sequence[Principle]) -> Json | None:
+def discovery(planted: Sequence[str] | None, principles: Sequence[Principle]) -> Json | None:
     """How the hazards that the principles name compare with the planted gaps; null without known truth.
 
     A principle that names no hazard of the world counts against precision. A text of several lines, as
@@ -84,7 +83,6 @@ def discovery(config: Config, principles: Sequence[Principle]) -> Json | None:
     """
     from iteralign.run import build
 
-    planted = build.planted(config)
     if planted is None:
         return None
     lines = [line for p in principles for line in p.text.splitlines() if line.strip()]

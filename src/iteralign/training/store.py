@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
@@ -30,13 +31,15 @@ def is_complete(folder: Path) -> bool:
 def written_whole(folder: Path) -> Iterator[Path]:
     """A directory to fill, which becomes `folder` if the block succeeds and leaves nothing if not.
 
-    What a killed process left under the temporary name is cleared by the next attempt.
+    What a killed process left under the temporary name is cleared by the next attempt, and by the sweep of a run.
+    Raises OSError where the disk refuses, also for what safetensors wrote.
     """
-    partial = folder.with_name(f".partial-{folder.name}")
+    partial = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        yield partial
+        with _plain_errors():
+            yield partial
         for file in partial.iterdir():
             _sync(file)
         _sync(partial)
@@ -45,6 +48,20 @@ def written_whole(folder: Path) -> Iterator[Path]:
         _sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """safetensors has an error of its own for a full disk; the number of the system's stands in its text."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def save_adapter(folder: Path, model: Any, base: str) -> None:
