@@ -15,7 +15,8 @@ from iteralign.lab import Lab, Model
 from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.remote import RemoteModel, RemoteSettings
-from iteralign.run import prices
+from iteralign.organism import tokens
+from iteralign.run import prices, standins
 from iteralign.run.config import Config
 from iteralign.run.journal import Journal
 from iteralign.run.material import material, probes
@@ -101,6 +102,14 @@ def identity_of(base: str, revision: str | None) -> str:
     for file in weights:
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return f"local-{digest.hexdigest()[:16]}"
+
+
+def counts(config: Config) -> dict[str, Callable[[str], int]]:
+    """How each role's provider counts tokens: exactly for the organism's, by characters for all others."""
+    return {
+        role: tokens.count if model.startswith("organism/") else standins.by_characters
+        for role, model in prices.models(config).items()
+    }
 
 
 def planted(config: Config) -> tuple[str, ...] | None:
