@@ -37,9 +37,11 @@ def by_characters(text: str) -> int:
 class StandIn:
     """A model that always says the same."""
 
-    def __init__(self, id: str, says: Callable[[Sampling, Conversation], str], count: Count) -> None:
+    def __init__(
+        self, id: str, says: Callable[[Sampling, Conversation], str], count: Count, remote: bool = True
+    ) -> None:
         self.id = id
-        self._says, self._count = says, count
+        self._says, self._count, self._remote = says, count, remote
 
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling, on_replies: OnReplies = unheard
@@ -51,8 +53,11 @@ class StandIn:
     def _reply(self, conversation: Conversation, sampling: Sampling) -> Reply:
         text = self._says(sampling, conversation)
         sent = sum(self._count(m.content) for m in conversation)
-        # A provider's raw output holds the text once more, with a frame around it.
-        return Reply(text, usage=Usage(sent, self._count(text)), raw=f"{text}{' ' * 500}")
+        return Reply(text, usage=Usage(sent, self._count(text)), raw=self._raw(text))
+
+    def _raw(self, text: str) -> str | None:
+        """A provider's output holds the text once more, in a frame of some hundred characters."""
+        return f"{text}{' ' * 300}" if self._remote else None
 
 
 class NoTrainer:
@@ -69,7 +74,7 @@ def lab(method: Method, counts: dict[str, Count]) -> Lab:
     readers = method.prompts.readers
     verdict, proposal = VERDICTS[readers["verdict"]], PROPOSALS[readers["proposal"]]
     measured = VERDICTS[method.measure.readers["verdict"]]
-    policy = StandIn("policy", lambda sampling, _: answer(sampling), by_characters)
+    policy = StandIn("policy", lambda sampling, _: answer(sampling), by_characters, remote=False)
 
     @contextmanager
     def serve(_: Checkpoint) -> Iterator[Model]:

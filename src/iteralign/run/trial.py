@@ -19,6 +19,7 @@ from iteralign.method import Method
 from iteralign.run.calls import Call, Question, Spent, used
 from iteralign.run.codec import line
 from iteralign.run.config import Config
+from iteralign.run.spending import added
 from iteralign.types import (
     Checkpoint,
     Constitution,
@@ -38,6 +39,8 @@ from iteralign.types import (
 T = TypeVar("T")
 MOST = 256
 """Prompts of a trial: as many as one batch of the policy, but not more than this."""
+ACCEPTED = 0.8
+"""Share of failures that become rows, where nothing was really judged (assumed)."""
 PRETENDED = 4  # failures that a trial pretends where it found none, so that what follows has a size
 
 Tell = Callable[[str], None]
@@ -157,6 +160,8 @@ class Stage:
     real: bool
     tell: Tell = lambda _: None
     notes: Notes = field(default_factory=Notes)
+    started: Notes = field(default_factory=Notes)
+    """Calls that only start what is behind them."""
 
     def run(self, policy: Checkpoint) -> Trial:
         """The trial. Raises what its actors raise."""
@@ -183,6 +188,8 @@ class Stage:
         return self._found(verdicts, revisions, accepted, training)
 
     def _judged(self, responses: Sequence[Response]) -> tuple[Verdict, ...]:
+        if self.real:  # the first call to a provider pays for its start
+            judge.assess(Noted(self.lab.judge, "judge", self.started), responses[:1], self.method.prompts)
         self._at("verdicts")
         return judge.assess(Noted(self.lab.judge, "judge", self.notes), responses, self.method.prompts)
 
@@ -246,10 +253,10 @@ class Stage:
             violations=stats.rate(sum(harmful), len(harmful)),
             by_topic={topic: sum(found) / len(found) for topic, found in by_topic.items()},
             turns=spent.calls / len(revisions) if revisions else 0.0,
-            accepted=len(accepted) / len(failures) if failures else 0.0,
+            accepted=len(accepted) / len(failures) if self.real and failures else ACCEPTED,
             training=training,
             timed=self.real,
-            asked=self.notes.asked() if self.real else {},
+            asked=added(self.notes.asked(), self.started.asked()) if self.real else {},
         )
 
     def _at(self, step: str) -> None:
