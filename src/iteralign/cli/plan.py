@@ -100,6 +100,7 @@ def _spent(used: Any) -> dict[str, int]:
 
 
 def _page(out: "Console", plan: "Plan") -> None:
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -121,7 +122,7 @@ def _page(out: "Console", plan: "Plan") -> None:
     out.print(table)
     out.print()
     for note in notes(plan):
-        out.print(Text(f"  {one_line(note)}", style="dim"))
+        out.print(Padding(Text(one_line(note), style="dim"), (0, 0, 0, 2)))
     out.print()
 
 
@@ -139,7 +140,12 @@ def _rows(plan: "Plan") -> list[tuple[str, list[str]]]:
     rows.append(("  in the last", [f"{n:,}" for n in last]))
     rows.append(("oracle tokens in", [f"{t.oracle.input_tokens:,}" for t in totals]))
     rows.append(("oracle tokens out", [f"{t.oracle.output_tokens:,}" for t in totals]))
-    rows.append(("price", [words.ABSENT if t.usd is None else words.money(t.usd) for t in totals]))
+    rows.append(
+        (
+            "price",
+            [words.ABSENT if t.usd is None else words.money(t.usd) if t.usd else "none" for t in totals],
+        )
+    )
     rows.append(("answers of the policy", [f"{t.by_role['policy'].calls:,}" for t in totals]))
     times = [t.seconds for t in totals]
     rows.append(("time", [words.duration(None if s is None else round(sum(s.values()))) for s in times]))
@@ -179,7 +185,7 @@ def notes(plan: "Plan") -> list[str]:
     length = min(standins.ANSWER_TOKENS, config.sampling.max_tokens)
     return [
         *said,
-        f"Not calibrated: answers of {length} tokens and the shares of failures are assumed, the time and the",
-        f"size of checkpoints are not known, tokens are counted as {standins.CHARACTERS} characters each "
-        "(organism: exactly). Use --calibrate to measure.",
+        f"Not calibrated: answers of {length} tokens and the shares of failures are assumed, time and the size of "
+        f"checkpoints are not known, a token is taken to be {standins.CHARACTERS} characters (the organism's are "
+        "counted exactly), and what a model thinks before it answers is left out. --calibrate measures all of this.",
     ]

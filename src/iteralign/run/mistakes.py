@@ -10,7 +10,9 @@ from iteralign.errors import UserError
 
 def explain(error: ValidationError, model: type[BaseModel]) -> UserError:
     """The first mistake: its dotted key, its value, and what is right."""
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # a misspelt key is also a missing one; the misspelling is the mistake
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where = [str(p) for p in first["loc"]]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
