@@ -1,4 +1,4 @@
-"""The purse: no budget is passed, whatever calls take and however often an attempt fails; resuming with more goes on."""
+"""The purse: no budget is passed, whatever calls take and however often an attempt fails."""
 
 import itertools
 from collections.abc import Callable
@@ -104,12 +104,13 @@ def ticking(seconds: float) -> Callable[[], float]:
 
 
 def test_hours_stop_before_the_step_that_would_pass_them(tmp_path: Path) -> None:
-    now = 0.0
-    purse = Purse(config(hours=1), tmp_path, lambda: now)
+    times = [0.0]
+    purse = Purse(config(hours=1), tmp_path, lambda: times[-1])
     purse.event(Event("started", 1, "checkpoint"))
-    for now in (900.0, 1800.0):  # noqa: B020
+    for now in (900.0, 1800.0):
+        times.append(now)
         purse.event(Event("advanced", 1, "checkpoint"))
-    now = 2700.0
+    times.append(2700.0)
     with pytest.raises(BudgetSpent, match=r"budget.hours: 0.75 of 1 are spent.*0.25"):
         purse.event(Event("advanced", 1, "checkpoint"))
 
