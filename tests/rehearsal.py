@@ -19,6 +19,8 @@ from iteralign.run import build
 from iteralign.run.config import Config, validated
 from iteralign.run.journal import Event, Journal
 from iteralign.run.material import material, probes
+from iteralign.run.purse import Guarded, Purse
+from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
 from iteralign.types import Checkpoint, Conversation, Example, Iteration, Sampling
 
@@ -98,7 +100,7 @@ class Trainer:
         return Checkpoint(id, start.base, folder, "adapter")
 
 
-def lab(root: Path, gaps: Sequence[str], poison: str = "") -> Lab:
+def lab(root: Path, gaps: Sequence[str], poison: str, purse: Purse) -> Lab:
     rules = ScriptedModel("rules", lambda c, _: oracle.answer([(m.role, m.content) for m in c]), batch_size=8)
 
     @contextmanager
@@ -106,7 +108,8 @@ def lab(root: Path, gaps: Sequence[str], poison: str = "") -> Lab:
         still = frozenset(world.HAZARDS if policy.id == "ruined" else gaps) - set(policy.id.split("+"))
         yield ScriptedModel(policy.id, answers(still), batch_size=8)
 
-    return Lab(serve, rules, rules, Trainer(root, poison), rules)
+    judge, proposer, meter = (Guarded(rules, role, purse) for role in ("judge", "proposer", "meter"))
+    return Lab(serve, judge, proposer, Trainer(root, poison), meter)
 
 
 def perform(
@@ -121,8 +124,14 @@ def perform(
     learn(config)
     root.mkdir(parents=True, exist_ok=True)
     (root / "config.json").write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
-    journal, policy = Journal(root, on_event, stop_after), Checkpoint("table", config.policy.model)
-    cast, method = lab(root, gaps, poison), build.method(config)
+    purse = Purse(config, root)
+
+    def told(event: Event) -> None:
+        on_event(event)
+        purse.event(event)
+
+    journal, policy = Journal(root, told, stop_after), Checkpoint("table", config.policy.model)
+    cast, method = lab(root, gaps, poison, purse), build.method(config)
     tests = probes(config.test, "test")
 
     def test(t: int, policy: Checkpoint) -> None:
@@ -131,7 +140,7 @@ def perform(
 
     test(0, policy)
     (root / "provenance.json").write_text("{}", encoding="utf-8")
-    rule = StopRule(**config.stop.model_dump())
+    rule = Stopping(StopRule(**config.stop.model_dump()), config, root)
     loop = iteralign(policy, material(config), cast, method, journal, rule)
     t = 0
     while True:

@@ -82,6 +82,7 @@ LONGER: dict[str, str] = {}
 """`path` or `path:function` -> the reason why it may have more lines."""
 WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",
+    "cli/plan.py:command": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""
 

@@ -11,7 +11,7 @@ from iteralign.run.lock import Lock
 
 MISTAKES = {
     "command": (["rn"], "Did you mean 'run'?"),
-    "no such command at all": (["xyzzy"], "the commands are run, check, show"),
+    "no such command at all": (["xyzzy"], "the commands are run, check, plan"),
     "verb of a group": (["constitution", "exprt", "done"], "Did you mean 'export'?"),
     "option": (["run", "quickstart", "--nmae", "x"], "Did you mean --name?"),
     "missing argument": (["run"], "missing argument 'CONFIG'"),

@@ -1,5 +1,6 @@
 """Progress by itself: pace, the live board and the lines, driven by events and a clock of the test's own."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from iteralign.cli import words
-from iteralign.cli.progress import Board, Lines, Pace, Silent, watching
+from iteralign.cli.progress import Board, Lines, Meter, Pace, Silent, watching
+from iteralign.run.calls import Spent
 from iteralign.run.journal import Event
 
 
@@ -52,7 +54,7 @@ def test_the_board_says_what_how_far_how_long_and_what_it_cost(runs: Path, width
     board.event(Event("started", 1, "verdicts"))
     board.event(Event("advanced", 1, "verdicts", 0, 1200))
     clock.now += 30
-    board.event(Event("advanced", 1, "verdicts", 300, 1200))
+    board.event(Event("advanced", 1, "verdicts", 300, 1200, "oracle", Spent(300, 60_000, 9_000)))
     blank, what, far, cost = shown(board, width)
     assert what[2:].strip() == "iteration 1 · judging the answers"
     assert far.split() == [far.split()[0], "300", "of", "1,200", "about", "1", "min", "30", "s", "left"]
@@ -64,6 +66,20 @@ def test_the_board_says_what_how_far_how_long_and_what_it_cost(runs: Path, width
         ["failures", "principles", "revisions", "violations", "95", "%"],
         ["before", "33.3", "%", "18.0–53.3"],
     ]
+
+
+def test_usage_is_live_in_money_and_against_the_budget(tmp_path: Path) -> None:
+    config = {
+        "oracle": {"model": "x/y"},
+        "prices": {"x/y": {"input": 1.0, "output": 10.0}},
+        "budget": {"usd": 2, "oracle_tokens": 100_000},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    meter = Meter(tmp_path)
+    meter.event(Event("advanced", 0, "metrics", 40, 90, "meter", Spent(30, 50_000, 10_000)))
+    assert meter.text() == "oracle 30 calls, 60,000 of 100,000 tokens, 0.15 USD of 2.0"
+    meter.event(Event("advanced", 1, "checkpoint", 3, 9))
+    assert meter.text().startswith("oracle 0 calls, 0 of 100,000 tokens")
 
 
 def test_a_row_stays_for_every_iteration(runs: Path, tmp_path: Path, rehearsal: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from iteralign.measure import summary
 from iteralign.run.calls import Calls, Question
-from iteralign.run.config import Budget
+from iteralign.run.config import Budget, Config
 from iteralign.run.spending import spent
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
@@ -54,9 +54,9 @@ def test_hours_leave_out_replays_and_torn_lines(root: Path) -> None:
     ],
 )
 def test_budget_before_the_first_iteration(root: Path, budget: Budget, reason: str | None) -> None:
-    assert Stopping(StopRule(), budget, root)(BEFORE) == reason
+    assert Stopping(StopRule(), Config(budget=budget), root)(BEFORE) == reason
 
 
 def test_the_rule_of_the_method_speaks_first(root: Path) -> None:
-    stopping = Stopping(StopRule(max_iterations=0), Budget(oracle_calls=0), root)
+    stopping = Stopping(StopRule(max_iterations=0), Config(budget=Budget(oracle_calls=0)), root)
     assert stopping(BEFORE) == "budget spent: 0 iterations"

@@ -23,11 +23,12 @@ def command(
 ) -> None:
     """Explain what a config would run, loading no model."""
     from iteralign.cli import target, terminal
-    from iteralign.run import build
+    from iteralign.run import build, prices
     from iteralign.run.material import material, probes
 
     values, root = target.chosen(config, [*set, *target.actors(policy, oracle)], name, runs)
     build.identity_of(build.model_path(values.policy.model), values.policy.revision)
+    prices.require(values)
     questions, tests = material(values), probes(values.test, "test")
     out = terminal.stdout()
     with terminal.trimmed(out):

@@ -20,8 +20,10 @@ from rich.text import Text
 from iteralign.cli import words
 from iteralign.cli.terminal import is_live, one_line
 from iteralign.run.calls import Spent
+from iteralign.run.config import Budget, Config
 from iteralign.run.journal import Event
-from iteralign.run.replay import step_value
+from iteralign.run.replay import CONFIG, config_of, step_value
+from iteralign.run.spending import Cost, added, role_of, usd
 from iteralign.run.summary import figure, oracle_spent
 from iteralign.types import Iteration, Label, Metrics
 
@@ -63,21 +65,41 @@ class Meter:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.spent = Spent()
-        self.asking = 0
+        self._done: dict[str, Spent] = {}
+        self._asking: dict[str, Spent] = {}
+        self._config: Config | None = None
 
     def event(self, event: Event) -> None:
+        role = role_of(event.step)
         if event.kind == "advanced":
-            asks_oracle = event.step in ("verdicts", "constitution", "gate")
-            self.asking = event.done if asks_oracle else 0
+            # a trainer tells of its steps too, and asks nobody
+            self._asking = {role: event.oracle}
         elif event.kind in ("finished", "replayed"):
-            self.spent += oracle_spent(self._root, event.t, event.step)
-            self.asking = 0
+            self._done = added(self._done, {role: oracle_spent(self._root, event.t, event.step)})
+            self._asking = {}
 
     def text(self) -> str:
-        tokens = self.spent.input_tokens + self.spent.output_tokens
-        calls = self.spent.calls + self.asking
-        return f"oracle {words.many(calls, 'call')}, {words.many(tokens, 'token')}"
+        """Calls and tokens, and USD where the price is known and not nothing; each against its budget."""
+        cost = Cost(added(self._done, self._asking))
+        config = self._known()
+        budget = config.budget if config else Budget()
+        calls = f"{cost.oracle_calls:,}{_of(budget.oracle_calls)}"
+        tokens = f"{cost.oracle_tokens:,}{_of(budget.oracle_tokens)}"
+        said = f"oracle {calls} call{'s' * (cost.oracle_calls != 1)}, {tokens} token{'s' * (cost.oracle_tokens != 1)}"
+        money = usd(config, cost.by_role) if config else None
+        if money or budget.usd is not None:
+            said += f", {words.money(money or 0.0)}{_of(budget.usd)}"
+        return said
+
+    def _known(self) -> Config | None:
+        """The config of the run, once it is written down: a run's first event comes after that."""
+        if self._config is None and (self._root / CONFIG).is_file():
+            self._config = config_of(self._root)
+        return self._config
+
+
+def _of(most: float | None) -> str:
+    return "" if most is None else f" of {most:,}"
 
 
 class Pace:

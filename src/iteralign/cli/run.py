@@ -25,6 +25,9 @@ OracleOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON (docs/show.md) and nothing else on stdout.")
 ]
+PricesOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Prices that go above the known ones (docs/cost.md).")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the result only.")]
 
 
@@ -35,6 +38,7 @@ def command(
     runs: RunsOption = Path("runs"),
     policy: PolicyOption = None,
     oracle: OracleOption = None,
+    prices: PricesOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -46,7 +50,7 @@ def command(
     """
     from iteralign.cli import target, terminal, view
 
-    values, root = target.chosen(config, [*set, *target.actors(policy, oracle)], name, runs)
+    values, root = target.chosen(config, [*set, *target.actors(policy, oracle)], name, runs, prices)
     out = terminal.stdout()
     with target.resumable(root):
         from iteralign.cli.progress import watching

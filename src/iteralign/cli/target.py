@@ -45,11 +45,24 @@ def runs_in(folder: Path) -> list[str]:
         return []
 
 
-def chosen(source: str, sets: Sequence[str], name: str | None, runs: Path) -> tuple["Config", Path]:
-    """The config and the run directory that `run` and `check` are about.
+def chosen(
+    source: str, sets: Sequence[str], name: str | None, runs: Path, prices: Path | None = None
+) -> tuple["Config", Path]:
+    """The config and the run directory that `run`, `plan` and `check` are about.
 
-    `source` is a config file, the name of a shipped config, or a run directory, which is resumed.
+    `source` is a config file, the name of a shipped config, or a run directory, which is resumed. `prices`
+    is a file of prices that go above those of the config.
     """
+    values, root = _chosen(source, sets, name, runs)
+    if prices is None:
+        return values, root
+    from iteralign.run import config as configs
+    from iteralign.run.prices import read
+
+    return configs.validated(configs.merged(values.model_dump(mode="json"), {"prices": read(prices)})), root
+
+
+def _chosen(source: str, sets: Sequence[str], name: str | None, runs: Path) -> tuple["Config", Path]:
     from iteralign.run import config as configs
     from iteralign.run.replay import config_of
 

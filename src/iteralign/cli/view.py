@@ -185,6 +185,12 @@ def _cost(summary: Summary) -> RenderableType:
     table.add_row(_text("oracle"), _spent(calls, roles))
     tokens = f"{oracle['input_tokens']:,} in, {oracle['output_tokens']:,} out"
     table.add_row(_text("oracle tokens"), _text(tokens))
+    table.add_row(_text("oracle price"), _text(words.price(oracle["usd"], oracle["local"])))
+    if oracle["failed_attempts"]:
+        table.add_row(_text("repeated"), _text(words.many(oracle["failed_attempts"], "failed attempt")))
+    limits = [f"{most:g} {words.UNITS[key]}" for key, most in oracle["budget"].items() if most is not None]
+    if limits:
+        table.add_row(_text("budget"), _text(", ".join(limits)))
     return table
 
 

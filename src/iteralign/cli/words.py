@@ -32,6 +32,30 @@ SHORT = {
 }
 
 
+UNITS = {"usd": "USD", "oracle_calls": "oracle calls", "oracle_tokens": "oracle tokens", "hours": "hours"}
+"""What a budget counts."""
+
+
+def money(usd: float) -> str:
+    """`0.0042 USD`, `1.25 USD`, `1,250 USD`."""
+    digits = 4 if usd < 0.1 else 2 if usd < 100 else 0
+    return f"{usd:,.{digits}f} USD"
+
+
+def price(usd: float | None, local: bool) -> str:
+    if local and not usd:
+        return "none: the oracle is local"
+    return "not known: no price (docs/cost.md)" if usd is None else money(usd)
+
+
+def size(bytes: float) -> str:
+    """`14 MB`, `1.3 GB`; decimal units."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if bytes >= factor:
+            return f"{bytes / factor:.3g} {unit}"
+    return f"{max(1, round(bytes / 1e3))} kB"
+
+
 def percent(figure: Figure) -> str:
     return ABSENT if figure is None else f"{100 * figure['value']:.1f} %"
 

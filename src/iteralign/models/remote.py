@@ -69,7 +69,8 @@ class RemoteModel:
     """A lab.Model behind a provider. Close it, or use it as a context, when it is done.
 
     Args: `spec` is "provider/model". `providers` says which module registers a provider that is not
-    inspect_ai's own, imported when the spec names it.
+    inspect_ai's own, imported when the spec names it. `on_failed_attempt` is told, in another thread, of every
+    attempt that failed, retried or not; what it raises ends the whole `generate`.
 
     Raises UserError at once for an unknown provider, a missing key or package, a wrong setting.
     """
@@ -79,11 +80,14 @@ class RemoteModel:
         spec: str,
         settings: RemoteSettings | None = None,
         providers: Mapping[str, str] | None = None,
+        on_failed_attempt: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
         self._settings = settings or RemoteSettings()
         _check(spec, self._settings)
         self._model: Model | None = background.call(lambda: _open(spec, self._settings, providers or {}))
+        if on_failed_attempt is not None:
+            _listen(self._model, on_failed_attempt)
         self.id = _identity(spec, self._model.api, self._settings)
 
     def generate(
@@ -203,6 +207,17 @@ def _check_names(provider: str, settings: RemoteSettings) -> None:
     for name in settings.config:
         if name not in (allowed := set(GenerateConfig.model_fields) - OURS):
             raise unknown("model config", name, allowed)
+
+
+def _listen(model: "Model", on_failed_attempt: Callable[[], None]) -> None:
+    """inspect_ai asks this of every failed attempt, and has no other place that hears of each."""
+    decide = model.should_retry
+
+    def heard(fault: BaseException) -> bool:
+        on_failed_attempt()
+        return decide(fault)
+
+    model.should_retry = heard  # type: ignore[method-assign, assignment]
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The organism's oracle as a provider of inspect_ai, `organism/oracle`: the same API as any real LLM."""
 
-import re
 from typing import Any
 
 from inspect_ai.model import (
@@ -15,13 +14,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from iteralign.errors import unknown
 from iteralign.organism import oracle
-
-TOKEN = re.compile(r"\w+|[^\w\s]")
-
-
-def count(text: str) -> int:
-    """Tokens as this provider bills them: words and punctuation marks."""
-    return len(TOKEN.findall(text))
+from iteralign.organism.tokens import count
 
 
 @modelapi(name="organism")

@@ -4,25 +4,30 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from iteralign import constitution, judge, prompts, revise
 from iteralign.errors import UserError, unknown
-from iteralign.lab import Lab
+from iteralign.lab import Lab, Model
 from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.remote import RemoteModel, RemoteSettings
+from iteralign.organism import tokens
+from iteralign.run import prices, standins
 from iteralign.run.config import Config
 from iteralign.run.journal import Journal
 from iteralign.run.material import material, probes
+from iteralign.run.purse import Guarded, Purse
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
 from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
 
+OnProgress = Callable[[int, int, str], None]
 PROVIDERS = {"organism": "iteralign.organism.provider"}
 READERS: dict[str, Mapping[str, object]] = {
     "verdict": judge.READERS,
@@ -44,15 +49,16 @@ class Assembly:
     test: tuple[Probe, ...]
 
 
-def assemble(config: Config, root: Path, journal: Journal) -> Assembly:
+def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> Assembly:
     """Actors and values of a run. Loads no weights. Raises UserError."""
+    prices.require(config)
     base = model_path(config.policy.model)
     return Assembly(
         policy=Checkpoint(identity_of(base, config.policy.revision), config.policy.model),
         material=material(config),
-        lab=_lab(config, base, root, journal),
+        lab=lab(config, root, journal.progress, purse),
         method=method(config),
-        until=Stopping(StopRule(**config.stop.model_dump()), config.budget, root),
+        until=Stopping(StopRule(**config.stop.model_dump()), config, root),
         test=probes(config.test, "test"),
     )
 
@@ -98,6 +104,14 @@ def identity_of(base: str, revision: str | None) -> str:
     return f"local-{digest.hexdigest()[:16]}"
 
 
+def counts(config: Config) -> dict[str, Callable[[str], int]]:
+    """How each role's provider counts tokens: exactly for the organism's, by characters for all others."""
+    return {
+        role: tokens.count if model.startswith("organism/") else standins.by_characters
+        for role, model in prices.models(config).items()
+    }
+
+
 def planted(config: Config) -> tuple[str, ...] | None:
     """The gaps that an organism was given, the known truth; None for any other model."""
     card = Path(model_path(config.policy.model)) / "organism.json"
@@ -117,24 +131,27 @@ def read_principle(text: str) -> str | None:
     return read(text)
 
 
-def _lab(config: Config, base: str, root: Path, journal: Journal) -> Lab:
+def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> Lab:
+    """The actors, at work in `root`; the oracle is asked what the purse can pay. Raises UserError."""
+    base = model_path(config.policy.model)
     policy, oracle = config.policy, config.oracle
     policies = HfPolicies(root, base, HfSettings(**policy.model_dump(exclude={"model", "backend"})))
     # Training renders, loads and places the model exactly as generation does.
     shared = policy.model_dump(include={"device", "template", "trust_remote_code", "revision"})
     training = SftSettings(**config.training.model_dump(), **shared, dtype=policy.dtype, seed=config.seed)
-    trainer = SftTrainer(root, base, training, on_progress=journal.progress)
+    trainer = SftTrainer(root, base, training, on_progress=on_progress)
     settings = RemoteSettings(
         max_connections=oracle.max_connections, timeout_s=oracle.timeout_s, max_retries=oracle.max_retries
     )
 
-    def remote(name: str | None) -> RemoteModel:
-        return RemoteModel(name or oracle.model, settings, providers=PROVIDERS)
+    def remote(role: str) -> Model:
+        spec, failed = prices.models(config)[role], partial(purse.attempt_failed, role)
+        return Guarded(RemoteModel(spec, settings, PROVIDERS, on_failed_attempt=failed), role, purse)
 
     return Lab(
         serve=policies.serve,
-        judge=remote(oracle.judge),
-        proposer=remote(oracle.proposer),
+        judge=remote("judge"),
+        proposer=remote("proposer"),
         trainer=trainer,
-        meter=remote(oracle.meter),
+        meter=remote("meter"),
     )

@@ -55,12 +55,14 @@ class Spent:
         )
 
 
+NOTHING = Spent()
+
+
 def spent(calls: Iterable[Call]) -> dict[str, Spent]:
     """Totals by model id."""
     totals: dict[str, Spent] = {}
     for call in calls:
-        used = Spent(1, call.reply.usage.input_tokens, call.reply.usage.output_tokens)
-        totals[call.question.model] = totals.get(call.question.model, Spent()) + used
+        totals[call.question.model] = totals.get(call.question.model, NOTHING) + used([call.reply])
     return totals
 
 
@@ -90,6 +92,8 @@ class Calls:
         self._fresh: list[Call] = []
         self._guard = threading.Lock()
         self.answered = 0
+        self.used = NOTHING
+        """What the answered questions took."""
 
     @property
     def asked(self) -> int:
@@ -106,7 +110,9 @@ class Calls:
         with self._guard:
             self._occurrences[question] += 1
             self._asked.append(again)
-            self.answered += again in self._replies
+            if again in self._replies:
+                self.answered += 1
+                self.used += used([self._replies[again]])
             return len(self._asked) - 1
 
     def reply(self, position: int) -> Reply | None:
@@ -125,6 +131,7 @@ class Calls:
                 self._replies.update((call.question, call.reply) for call in new)
                 self._fresh += new
                 self.answered += len(new)
+                self.used += used([call.reply for call in new])
 
     def pause(self) -> None:
         """Safe on disk and closed; the next `hear` opens the file again. Raises as `disk`."""
@@ -143,6 +150,12 @@ class Calls:
         else:
             with disk(self.path):
                 self.path.unlink(missing_ok=True)
+
+
+def used(replies: Sequence[Reply]) -> Spent:
+    """What these calls took together."""
+    tokens = [r.usage for r in replies]
+    return Spent(len(tokens), sum(u.input_tokens for u in tokens), sum(u.output_tokens for u in tokens))
 
 
 def _parse(path: Path, lines: Sequence[bytes]) -> list[Call]:

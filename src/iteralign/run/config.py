@@ -136,11 +136,21 @@ class Stop(Section):
 
 
 class Budget(Section):
-    """Stops the run between iterations; null is no limit."""
+    """What a run may cost; it stops before that is passed, and can be resumed. null is no limit."""
 
+    usd: float | None = Field(None, ge=0)
     oracle_calls: int | None = Field(None, ge=0)
     oracle_tokens: int | None = Field(None, ge=0)
     hours: float | None = Field(None, ge=0)
+
+
+class Price(Section):
+    """USD per million tokens. `source` and `seen` say where it was read, and when."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    source: str = "your own"
+    seen: str = ""
 
 
 class Config(Section):
@@ -165,6 +175,7 @@ class Config(Section):
     guard: GuardSection = GuardSection()
     stop: Stop = Stop()
     budget: Budget = Budget()
+    prices: dict[str, Price] = {}
 
 
 def load(source: Path | str, sets: Sequence[str] = ()) -> Config:

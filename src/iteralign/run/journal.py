@@ -12,19 +12,22 @@ next attempt does not ask again, and no half artifact.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
+from iteralign.errors import IterAlignError
 from iteralign.lab import Step
 from iteralign.run import artifact, timings
 from iteralign.run.artifact import Work
-from iteralign.run.calls import Call, Calls, spent
+from iteralign.run.calls import NOTHING, Call, Calls, Spent, spent
 from iteralign.run.codec import line
 from iteralign.run.files import Lines, room
 from iteralign.run.recorded import Recorded
+from iteralign.run.spending import ORACLES
 from iteralign.run.timings import Timing
 
 P = ParamSpec("P")
@@ -35,7 +38,8 @@ EventKind = Literal["started", "advanced", "finished", "replayed"]
 @dataclass(frozen=True, slots=True)
 class Event:
     """What a watcher of a run is told. `done` and `total` count model calls, or what a trainer counts;
-    `total` is what is known so far (a stage may ask more later), None if nothing is."""
+    `total` is what is known so far (a stage may ask more later), None if nothing is. `oracle` is what
+    the step has asked of its oracle so far."""
 
     kind: EventKind
     t: int
@@ -43,6 +47,7 @@ class Event:
     done: int = 0
     total: int | None = None
     detail: str = ""
+    oracle: Spent = NOTHING
 
 
 class StepReached(Exception):
@@ -102,8 +107,13 @@ class Journal:
         if found is not None:
             value = artifact.replayed(path, found, work)
         else:
-            self._tell("started")
-            value, calls = self._perform(path, work)
+            try:
+                self._tell("started")
+                value, calls = self._perform(path, work)
+            except BaseException:  # its time was spent, and counts against a budget of hours
+                with suppress(IterAlignError):
+                    self._note(time.monotonic() - started, finished=False)
+                raise
         self._note(time.monotonic() - started, found is not None, calls)
         self._tell("replayed" if found is not None else "finished", len(calls), len(calls))
         self._current = None
@@ -115,7 +125,8 @@ class Journal:
 
         def count(role: str) -> None:
             answered, asked = (sum(getattr(c, k) for c in kept.values()) for k in ("answered", "asked"))
-            self._tell("advanced", answered, asked, role)
+            used = sum((kept[k].used for k in ORACLES if k in kept), NOTHING)
+            self._tell("advanced", answered, asked, role, used)
 
         with room(self.root):
             value = work.run(
@@ -125,13 +136,23 @@ class Journal:
             calls.seal()
         return artifact.save(path, work, value), [call for calls in kept.values() for call in calls.fresh]
 
-    def _note(self, seconds: float, replayed: bool, calls: Sequence[Call]) -> None:
+    def _note(
+        self, seconds: float, replayed: bool = False, calls: Sequence[Call] = (), finished: bool = True
+    ) -> None:
         assert self._current is not None
         t, step = self._current
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._timings.append(line(Timing(at, t, step, round(seconds, 3), replayed, spent(calls))))
+        timing = Timing(at, t, step, round(seconds, 3), replayed, spent(calls), finished)
+        self._timings.append(line(timing))
         self._timings.pause()
 
-    def _tell(self, kind: EventKind, done: int = 0, total: int | None = None, detail: str = "") -> None:
+    def _tell(
+        self,
+        kind: EventKind,
+        done: int = 0,
+        total: int | None = None,
+        detail: str = "",
+        oracle: Spent = NOTHING,
+    ) -> None:
         if self._current is not None:
-            self._on_event(Event(kind, *self._current, done, total, detail))
+            self._on_event(Event(kind, *self._current, done, total, detail, oracle))

@@ -1,7 +1,7 @@
 """A validation error as one line that a person can act on."""
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -10,7 +10,9 @@ from iteralign.errors import UserError
 
 def explain(error: ValidationError, model: type[BaseModel]) -> UserError:
     """The first mistake: its dotted key, its value, and what is right."""
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # a misspelt key is also a missing one; the misspelling is the mistake
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where = [str(p) for p in first["loc"]]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
@@ -23,7 +25,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> UserError:
 def _unknown_key(where: list[str], model: type[BaseModel]) -> str:
     owner: Any = model
     for part in where[:-1]:
-        owner = owner.model_fields[part].annotation
+        # below a table, as prices are, every name is allowed and all have the same keys
+        owner = get_args(owner)[1] if get_origin(owner) is dict else owner.model_fields[part].annotation
     allowed = sorted(owner.model_fields)
     near = get_close_matches(where[-1], allowed, n=1) or _elsewhere(where[-1], model)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -16,10 +16,11 @@ from iteralign.run.files import disk, sweep, write_whole
 from iteralign.run.journal import Event, Journal
 from iteralign.run.lock import Lock
 from iteralign.run.provenance import record
+from iteralign.run.purse import Purse
 from iteralign.run.replay import OUTCOME, TRUTH
 from iteralign.types import Checkpoint, Iteration
 
-RESUMABLE = ("budget", "stop")
+RESUMABLE = ("budget", "prices", "stop")
 """Sections that may change when a run is resumed: they say when to end, not what to do."""
 
 
@@ -35,8 +36,14 @@ def run(
     with `stop_after`, StepReached.
     """
     with _opened(config, root):
-        journal = Journal(root, on_event, stop_after=stop_after)
-        a = build.assemble(config, root, journal)
+        purse = Purse(config, root)
+
+        def told(event: Event) -> None:
+            on_event(event)
+            purse.event(event)
+
+        journal = Journal(root, told, stop_after=stop_after)
+        a = build.assemble(config, root, journal, purse)
         _test(a, journal, 0, a.policy)
         loop = iteralign(a.policy, a.material, a.lab, a.method, journal, a.until)
         t, policy, reason = 0, a.policy, ""

@@ -1,34 +1,104 @@
 """What a run has cost so far, from what it recorded."""
 
-from dataclasses import dataclass
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from iteralign.run.calls import read
-from iteralign.run.timings import seconds
+from iteralign.errors import UserError
+from iteralign.run import prices
+from iteralign.run.calls import Spent, read, used
+from iteralign.run.config import Config
+from iteralign.run.files import Lines
+from iteralign.run.timings import timings
 
 ORACLES = ("oracle", "meter")
 """Names under which stages receive an oracle, and so the second part of a calls file's name."""
 
+ROLES = {"constitution": "proposer", "metrics": "meter", "test": "meter"}
+"""Who an oracle is in a step; in every other step it is the judge."""
+
+FAILED = "failed_attempts.jsonl"
+"""Attempts that failed, in the run directory, one a line: {"role": …, "input_tokens": …}."""
+
+SECONDS = 3600  # an hour
+ByRole = Mapping[str, Spent]
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    oracle_calls: int
-    oracle_tokens: int
-    hours: float
+    """Oracle use by role, failed attempts included, and hours."""
+
+    by_role: ByRole = field(default_factory=dict)
+    hours: float = 0.0
+
+    @property
+    def oracle_calls(self) -> int:
+        return sum(used.calls for used in self.by_role.values())
+
+    @property
+    def oracle_tokens(self) -> int:
+        """In and out."""
+        return sum(used.input_tokens + used.output_tokens for used in self.by_role.values())
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(added(self.by_role, other.by_role), self.hours + other.hours)
+
+
+def role_of(step: str) -> str:
+    """Who the oracle of a step is."""
+    return ROLES.get(step, "judge")
+
+
+def usd(config: Config, by_role: ByRole) -> float | None:
+    """What the roles' tokens cost; None if the price of one that was asked is not known."""
+    models, table = prices.models(config), prices.of(config)
+    parts = [table.usd(models[role], used) for role, used in by_role.items() if used.calls]
+    return None if None in parts else sum(part for part in parts if part is not None)
 
 
 def spent(root: Path, through: int) -> Cost:
-    """Oracle calls, oracle tokens (in and out) and hours of the finished steps of iterations 0 to `through`."""
-    replies = [
-        call.reply.usage
-        for t in range(through + 1)
-        for role in ORACLES
-        for file in sorted((root / "iterations" / f"{t:03d}" / "calls").glob(f"*.{role}.jsonl"))
-        for call in read(file)
-    ]
-    tokens = sum(u.input_tokens + u.output_tokens for u in replies)
-    return Cost(len(replies), tokens, _hours(root, through))
+    """The cost of the steps of iterations 0 to `through`, and all failed attempts. Raises UserError."""
+    steps = costs(root)
+    return total([Cost(failed(root)), *(cost for (t, _), cost in steps.items() if t <= through)])
 
 
-def _hours(root: Path, through: int) -> float:
-    return sum(s for (t, _), s in seconds(root).items() if t <= through) / 3600
+def recorded(root: Path) -> Cost:
+    """The cost of everything on record, also of a step that is not done. Raises UserError."""
+    return total([Cost(failed(root)), *costs(root).values()])
+
+
+def costs(root: Path) -> dict[tuple[int, str], Cost]:
+    """(t, step) to its cost: calls on record, and the time of all attempts. Raises UserError."""
+    found: dict[tuple[int, str], Cost] = defaultdict(Cost)
+    for path in sorted(root.glob("iterations/*/calls/*.jsonl")):
+        step, _, actor = path.stem.partition(".")
+        if actor in ORACLES:
+            t, name = int(path.parts[-3]), step.partition("_")[2]
+            found[t, name] += Cost({role_of(name): used([call.reply for call in read(path)])})
+    for timing in timings(root):
+        if not timing.replayed:
+            found[timing.t, timing.step] += Cost(hours=timing.seconds / SECONDS)
+    return dict(found)
+
+
+def failed(root: Path) -> dict[str, Spent]:
+    """Failed attempts by role: whether they were billed nobody says, so their input counts. Raises UserError."""
+    lost: dict[str, Spent] = defaultdict(Spent)
+    path = root / FAILED
+    for text in Lines(path).found:
+        try:
+            row = json.loads(text)
+            lost[str(row["role"])] += Spent(1, int(row["input_tokens"]), 0)
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path} is damaged; it may be deleted") from None
+    return dict(lost)
+
+
+def total(parts: Iterable[Cost]) -> Cost:
+    return sum(parts, Cost())
+
+
+def added(a: ByRole, b: ByRole) -> dict[str, Spent]:
+    return {role: a.get(role, Spent()) + b.get(role, Spent()) for role in dict.fromkeys((*a, *b))}

@@ -1,37 +1,68 @@
 """When a run ends: the stop rule of the method, or the budget of the user."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from iteralign.run.config import Budget
-from iteralign.run.spending import spent
+from iteralign.run import spending
+from iteralign.run.config import Config
+from iteralign.run.spending import Cost
 from iteralign.stop import StopRule
 from iteralign.types import History
+
+UNITS = {"usd": "USD", "oracle_calls": "oracle calls", "oracle_tokens": "oracle tokens", "hours": "hours"}
 
 
 @dataclass(frozen=True)
 class Stopping:
     """Asked before each iteration. It counts what the iterations so far have cost, not what later ones
-    (on a resumed run) had already cost, so that a resumed run ends where it would have ended."""
+    (on a resumed run) had already cost, so that a resumed run ends where it would have ended.
+
+    An iteration begins only if one like the last, and the closing measurement, still fit.
+    """
 
     rule: StopRule
-    budget: Budget
+    config: Config
     root: Path
 
     def __call__(self, history: History) -> str | None:
         return self.rule(history) or self._over_budget(len(history.iterations))
 
     def _over_budget(self, t: int) -> str | None:
-        budget = self.budget
-        if budget.oracle_calls is None and budget.oracle_tokens is None and budget.hours is None:
+        limits = {k: most for k, most in self.config.budget.model_dump().items() if most is not None}
+        if not limits:
             return None
-        cost = spent(self.root, through=t)
-        checks = {
-            "oracle calls": (cost.oracle_calls, budget.oracle_calls),
-            "oracle tokens": (cost.oracle_tokens, budget.oracle_tokens),
-            "hours": (cost.hours, budget.hours),
-        }
-        for what, (used, most) in checks.items():
-            if most is not None and used >= most:
-                return f"budget spent: {used:.6g} of {most:.6g} {what}"
+        used = self._figures(spending.spent(self.root, through=t))
+        coming = self._figures(ahead(self.root, t))
+        for key, most in limits.items():
+            said = f"{used[key]:.6g} of {most:.6g} {UNITS[key]}"
+            if used[key] >= most:
+                return f"budget spent: {said}"
+            if used[key] + coming[key] > most:
+                return (
+                    f"budget spent: {said}, and the next iteration would take about {coming[key]:.3g}; "
+                    f"go on with --set budget.{key}=…"
+                )
         return None
+
+    def _figures(self, cost: Cost) -> Mapping[str, float]:
+        # An unknown price was refused before the run, if there is a budget in money.
+        return {
+            "usd": spending.usd(self.config, cost.by_role) or 0.0,
+            "oracle_calls": cost.oracle_calls,
+            "oracle_tokens": cost.oracle_tokens,
+            "hours": cost.hours,
+        }
+
+
+def ahead(root: Path, t: int) -> Cost:
+    """What iteration t + 1 and the closing measurement will take, going by those on record.
+
+    An iteration is taken to cost what the last one did; the first at least what measuring took.
+    """
+    steps = spending.costs(root)
+    last = [
+        cost for (at, step), cost in steps.items() if at == t and (step == "metrics" or t) and step != "test"
+    ]
+    closing = steps.get((0, "test"), Cost())
+    return spending.total([*last, closing])

@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from iteralign import __version__, finetune
-from iteralign.run import artifact, calls, timings
+from iteralign.run import artifact, calls, prices, spending, timings
 from iteralign.run.calls import Spent
 from iteralign.run.replay import Past, replay
-from iteralign.run.spending import ORACLES
 from iteralign.types import Amendment, Checkpoint, Iteration, Label, Metrics, Principle, Rate
 
 SCHEMA = 1
-ROLES = {"constitution": "proposer", "metrics": "meter", "test": "meter"}
-"""Who an oracle is in a step; in every other step it is the judge."""
-
 Json = dict[str, Any]
 
 
@@ -180,7 +176,7 @@ def _constitution(past: Past) -> list[Json]:
 def oracle_spent(root: Path, t: int, step: str) -> Spent:
     """What one step has asked of its oracle, as far as it is on record."""
     place = artifact.place(root, t, step)
-    return _spent(artifact.calls_place(place, actor) for actor in ORACLES)
+    return _spent(artifact.calls_place(place, actor) for actor in spending.ORACLES)
 
 
 def _spent(files: Iterable[Path]) -> Spent:
@@ -188,20 +184,23 @@ def _spent(files: Iterable[Path]) -> Spent:
 
 
 def _oracle(past: Past) -> Json:
-    """Calls and tokens on record, also those of an iteration that is not done."""
-    config, spent = past.config.oracle, defaultdict[str, Spent](Spent)
-    for path in sorted(past.root.glob("iterations/*/calls/*.jsonl")):
-        step, _, actor = path.stem.partition(".")
-        if actor in ORACLES:
-            spent[ROLES.get(step.partition("_")[2], "judge")] += _spent([path])
-    models = {
-        "judge": config.judge or config.model,
-        "proposer": config.proposer or config.model,
-        "meter": config.meter or config.model,
+    """Calls and tokens on record, also those of an iteration that is not done, and what they cost."""
+    config, failed = past.config, spending.failed(past.root)
+    spent = spending.total(spending.costs(past.root).values()).by_role
+    table, models = prices.of(config), prices.models(config)
+    roles = {
+        role: {"model": model, **asdict(used := spent.get(role, Spent())), "usd": table.usd(model, used)}
+        for role, model in models.items()
     }
-    roles = {role: {"model": model, **asdict(spent[role])} for role, model in models.items()}
-    total = sum((spent[role] for role in models), Spent())
-    return {"model": config.model, "by_role": roles, **asdict(total)}
+    return {
+        "model": config.oracle.model,
+        "by_role": roles,
+        **asdict(sum((spent.get(role, Spent()) for role in models), Spent())),
+        "usd": spending.usd(config, spent),
+        "local": all(map(prices.is_local, models.values())),
+        "failed_attempts": sum(lost.calls for lost in failed.values()),
+        "budget": config.budget.model_dump(),
+    }
 
 
 def _seconds(root: Path) -> Json:

@@ -20,8 +20,8 @@ NAME = "timings.jsonl"
 class Timing:
     """One step in one process.
 
-    seconds: wall clock; of a step that was interrupted, the attempt that finished it.
-    replayed: nothing was done, the value was on record.
+    seconds: wall clock of this attempt.
+    replayed: nothing was done, the value was on record. finished: false if the attempt was interrupted.
     models: calls and tokens of this attempt by model id (`calls.usage` has the totals of the run).
     """
 
@@ -31,6 +31,7 @@ class Timing:
     seconds: float
     replayed: bool
     models: Mapping[str, Spent] = field(default_factory=dict)
+    finished: bool = True
 
 
 def timings(root: Path) -> list[Timing]:
@@ -43,5 +44,5 @@ def timings(root: Path) -> list[Timing]:
 
 
 def seconds(root: Path) -> dict[tuple[int, str], float]:
-    """(t, step) to the seconds it took when it was really done."""
-    return {(x.t, x.step): x.seconds for x in timings(root) if not x.replayed}
+    """(t, step) to the seconds of the attempt that finished it."""
+    return {(x.t, x.step): x.seconds for x in timings(root) if x.finished and not x.replayed}

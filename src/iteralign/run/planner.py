@@ -1,0 +1,43 @@
+"""Planner: from a config to its plan. Without calibration nothing is loaded or asked; with it, a little of both."""
+
+import tempfile
+from pathlib import Path
+
+from iteralign.run import build, standins
+from iteralign.run.config import Config
+from iteralign.run.material import material, probes
+from iteralign.run.plan import Plan
+from iteralign.run.purse import Purse
+from iteralign.run.trial import Stage, Tell, Trial
+from iteralign.types import Checkpoint, Material
+
+
+def plan(config: Config, calibrate: bool = False, tell: Tell = lambda _: None) -> Plan:
+    """The plan of `config`. Raises UserError; with `calibrate` also what its actors raise.
+
+    calibrate: load the policy, ask the oracle about a sample, and fine-tune on a few rows; what is asked
+    counts against the budget of the config. tell: hears of each stage of that.
+    """
+    questions, test = material(config), probes(config.test, "test")
+    # A run that does not measure as it goes still has test probes, and the trial needs some.
+    sampled = Material(questions.batches, questions.probes or test, questions.benign)
+    trial = measured(config, sampled, tell) if calibrate else supposed(config, sampled)
+    return Plan(config, questions, test, trial)
+
+
+def supposed(config: Config, questions: Material) -> Trial:
+    """A trial with stand-ins: real prompts, answers of assumed length."""
+    method = build.method(config)
+    lab = standins.lab(method, build.counts(config))
+    base = Checkpoint("policy", config.policy.model)
+    return Stage(config, method, questions, lab, Path(), real=False).run(base)
+
+
+def measured(config: Config, questions: Material, tell: Tell) -> Trial:
+    """A trial with the actors of the config, in a directory that is removed behind it."""
+    method, base = build.method(config), build.model_path(config.policy.model)
+    with tempfile.TemporaryDirectory(prefix="iteralign-plan-") as folder:
+        root = Path(folder)
+        lab = build.lab(config, root, lambda *_: None, Purse(config, root))
+        policy = Checkpoint(build.identity_of(base, config.policy.revision), config.policy.model)
+        return Stage(config, method, questions, lab, root, real=True, tell=tell).run(policy)
