@@ -16,10 +16,7 @@ def assess(oracle: Model, responses: Sequence[Response], prompts: PromptSet) -> 
     conversations = [prompts.render("judge", request=r.prompt.text, response=r.text) for r in responses]
     replies = oracle.generate(conversations, ORACLE)
     read = READERS[prompts.readers["verdict"]]
-    return tuple(
-        read(response, said(reply))
-        for response, reply in zip(responses, replies, strict=True)
-    )
+    return tuple(read(response, said(reply)) for response, reply in zip(responses, replies, strict=True))
 
 
 def gate(oracle: Model, revisions: Sequence[Revision], prompts: PromptSet) -> tuple[Verdict, ...]:
