@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
 COMPOSERS = {
     "run/build.py": IMPLEMENTATIONS | MODEL_TOOLS,  # the composition root
     "run/material.py": {"data", "organism"},  # its half for prompts and probes
+    "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
 }
 
@@ -82,6 +83,7 @@ LONGER: dict[str, str] = {}
 """`path` or `path:function` -> the reason why it may have more lines."""
 WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",
+    "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""
 

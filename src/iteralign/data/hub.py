@@ -4,6 +4,7 @@ Its many errors become one line each: what the user can mend (no such set, gated
 is theirs, what the world did (no network, a damaged download) is the world's.
 """
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,9 @@ def rows(wanted: HubSet) -> Rows:
 def _load(wanted: HubSet) -> Any:
     from datasets import disable_progress_bars, load_dataset, load_from_disk
 
-    disable_progress_bars()  # they would print between the lines of the command line
+    # Progress bars and notes on every retry would print between the lines of the command line.
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if any((Path(wanted.id) / name).is_file() for name in SAVED):
         return load_from_disk(wanted.id)
     return load_dataset(wanted.id, wanted.subset, data_dir=wanted.folder, revision=wanted.revision)
