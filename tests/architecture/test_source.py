@@ -24,7 +24,7 @@ IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
-    "reading": set(),
+    "reading": {"types"},
     "lab": {"types"},
     "stats": {"types"},
     "prompts": FLOOR,
@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
 COMPOSERS = {
     "run/build.py": IMPLEMENTATIONS | MODEL_TOOLS,  # the composition root
     "run/material.py": {"data", "organism"},  # its half for prompts and probes
+    "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
 }
 
@@ -83,6 +84,7 @@ LONGER: dict[str, str] = {}
 WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",
     "cli/plan.py:command": "its parameters are the options of the command",
+    "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""
 

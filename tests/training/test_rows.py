@@ -116,7 +116,7 @@ def test_a_full_disk_under_safetensors_is_the_systems_error(tmp_path: Path) -> N
     from safetensors import SafetensorError
 
     text = "Error while serializing: I/O error: No space left on device (os error 28)"
-    with pytest.raises(OSError) as caught, store.written_whole(tmp_path / "x"):
+    with pytest.raises(OSError, match="No space left") as caught, store.written_whole(tmp_path / "x"):
         raise SafetensorError(text)
     assert caught.value.errno == errno.ENOSPC
     with pytest.raises(SafetensorError), store.written_whole(tmp_path / "x"):

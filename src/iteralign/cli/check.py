@@ -24,15 +24,15 @@ def command(
     """Explain what a config would run, loading no model."""
     from iteralign.cli import target, terminal
     from iteralign.run import build, prices
-    from iteralign.run.material import material, probes
+    from iteralign.run.material import material, tests
 
     values, root = target.chosen(config, [*set, *target.actors(policy, oracle)], name, runs)
     build.identity_of(build.model_path(values.policy.model), values.policy.revision)
     prices.require(values)
-    questions, tests = material(values), probes(values.test, "test")
+    questions, probes = material(values), tests(values)
     out = terminal.stdout()
     with terminal.trimmed(out):
-        _explain(out, values, root, questions, tests)
+        _explain(out, values, root, questions, probes)
         for title, conversation in _examples(values, questions):
             _example(out, title, conversation)
         out.print()

@@ -42,10 +42,21 @@ class Oracle(Section):
 
 
 class Redteam(Section):
-    """The attack: where prompts come from, how many, how they are cut into batches."""
+    """The attack: where prompts come from, how many, how they are cut into batches.
+
+    `source` is organism, a name of `iteralign data list`, a file, a folder or owner/name of the Hub.
+    `holdout` is the share of families that never attacks and gives the hazard probes instead.
+    """
 
     source: str = "organism"
-    field: str = "prompt"
+    path: str | None = None
+    field: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    turns: Literal["first", "transcript"] = "first"
+    dedup: bool = True
+    holdout: float = Field(0.0, ge=0, lt=1)
     n: int = Field(480, ge=1)
     batch: int = Field(60, ge=1)
     order: Literal["given", "shuffle", "topic"] = "topic"
@@ -66,7 +77,7 @@ class Benign(Section):
     """Safe prompts whose own answers are replayed in training."""
 
     source: str = "organism"
-    field: str = "prompt"
+    field: str | None = None
     n: int = Field(96, ge=0)
 
 

@@ -1,9 +1,12 @@
-"""The questions of a run, from the world of the organism or from files."""
+"""The questions of a run, from the world of the organism or from data sets and files."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from iteralign.data import batches, files
+from iteralign.data import batches, families, files, sources
+from iteralign.data.families import Parts
+from iteralign.data.sources import Wanted
+from iteralign.errors import UserError
 from iteralign.organism import world
 from iteralign.run.config import Benign, Config, Probes, Redteam
 from iteralign.types import Material, Probe, ProbeKind, Prompt
@@ -14,48 +17,100 @@ PROBE_SEED = 0
 
 
 def material(config: Config) -> Material:
-    """Attack batches, validation probes and benign prompts. Raises UserError."""
+    """Attack batches, validation probes and benign prompts. Raises UserError, WorldError."""
+    parts = pool(config.redteam, config.seed)
     return Material(
-        attack(config.redteam, config.seed),
-        probes(config.probes, "validation"),
+        attack(config.redteam, parts.attack, config.seed),
+        probes(config.probes, "validation", _held(parts.validation, config.probes)),
         benign(config.benign, config.seed),
     )
 
 
-def attack(settings: Redteam, seed: int) -> tuple[tuple[Prompt, ...], ...]:
-    """The red-team batches, in the order in which the loop meets them."""
+def tests(config: Config) -> tuple[Probe, ...]:
+    """The probes that only the report sees. Raises UserError, WorldError."""
+    held: tuple[Prompt, ...] = ()
+    if config.redteam.holdout:
+        held = _held(pool(config.redteam, config.seed).test, config.test)
+    return probes(config.test, "test", held)
+
+
+def pool(settings: Redteam, seed: int) -> Parts:
+    """The red-team prompts before any order: those that attack, and what is held out to measure with."""
     if settings.source == ORGANISM:
-        pool = _world("hazard", "redteam", settings.n, seed)
-    else:
-        pool = files.prompts(Path(settings.source), settings.field)[: settings.n]
+        if settings.holdout:
+            raise UserError(
+                f"config redteam.holdout: {settings.holdout}: the organism has probes of its own; set it to 0"
+            )
+        return Parts(tuple(_world("hazard", "redteam", settings.n, seed)), (), ())
+    prompts = sources.load(wanted(settings)).prompts
+    parts = families.parted(families.deduplicated(prompts) if settings.dedup else prompts, settings.holdout)
+    short = [name for name, part in parts._asdict().items() if not part]
+    if settings.holdout and short:
+        raise UserError(
+            f"config redteam.holdout: {settings.holdout}: of {len(prompts)} prompts none is left for "
+            f"{' and '.join(short)}; choose another share, or give probe files and set it to 0"
+        )
+    return parts
+
+
+def wanted(settings: Redteam) -> Wanted:
+    path = None if settings.path is None else Path(settings.path)
+    return Wanted(
+        settings.source,
+        path,
+        settings.field,
+        settings.subset,
+        settings.split,
+        settings.revision,
+        settings.turns,
+    )
+
+
+def attack(settings: Redteam, prompts: Sequence[Prompt], seed: int) -> tuple[tuple[Prompt, ...], ...]:
+    """The red-team batches, in the order in which the loop meets them, `settings.n` prompts in all."""
     if settings.order == "topic":
-        return batches.by_topic(pool, settings.batch, settings.topics_per_batch)
-    ordered = batches.shuffled(pool, seed) if settings.order == "shuffle" else pool
-    return batches.cut(ordered, settings.batch)
+        cut = batches.by_topic(prompts, settings.batch, settings.topics_per_batch)
+    else:
+        ordered = batches.shuffled(prompts, seed) if settings.order == "shuffle" else prompts
+        cut = batches.cut(ordered, settings.batch)
+    return batches.first(cut, settings.n)
 
 
-def probes(settings: Probes, split: str) -> tuple[Probe, ...]:
-    """Held-out probes: `split` is validation (seen by the stop rule) or test (seen by nobody)."""
+def probes(settings: Probes, split: str, held: Sequence[Prompt] = ()) -> tuple[Probe, ...]:
+    """Held-out probes: `split` is validation (seen by the stop rule) or test (seen by nobody).
+
+    `held` are hazards kept out of the attack; they stand in for the hazards of the organism's world, and
+    for those of a probe file that has none.
+    """
+    hazards = tuple(Probe(prompt, "hazard") for prompt in held)
     if settings.source != ORGANISM:
-        return files.probes(Path(settings.source))
+        own = files.probes(Path(settings.source))
+        return own if any(p.kind == "hazard" for p in own) else (*hazards, *own)
     wanted: list[tuple[ProbeKind, int]] = [
-        ("hazard", settings.hazards),
+        ("hazard", 0 if held else settings.hazards),
         ("benign", settings.benign),
         ("borderline", settings.borderline),
         ("fact", settings.facts),
     ]
-    return tuple(Probe(p, kind) for kind, n in wanted for p in _world(kind, split, n, PROBE_SEED))
+    others = (Probe(p, kind) for kind, n in wanted for p in _world(kind, split, n, PROBE_SEED))
+    return (*hazards, *others)
 
 
 def benign(settings: Benign, seed: int) -> tuple[Prompt, ...]:
     """Safe prompts, the plain ones and those that only look hazardous in equal parts."""
     if settings.source != ORGANISM:
-        return tuple(files.prompts(Path(settings.source), settings.field)[: settings.n])
+        loaded = sources.load(Wanted(settings.source, field=settings.field))
+        return families.deduplicated(loaded.prompts)[: settings.n]
     half = settings.n // 2
     return (
         *_world("benign", "redteam", settings.n - half, seed),
         *_world("borderline", "redteam", half, seed),
     )
+
+
+def _held(prompts: Sequence[Prompt], settings: Probes) -> tuple[Prompt, ...]:
+    """At most `hazards` of them: a sample that is the same in every run, as all probes are."""
+    return batches.shuffled(prompts, PROBE_SEED)[: settings.hazards]
 
 
 def _world(kind: ProbeKind, split: str, n: int, seed: int) -> Sequence[Prompt]:
