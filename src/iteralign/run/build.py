@@ -16,7 +16,7 @@ from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.run.config import Config
 from iteralign.run.journal import Journal
-from iteralign.run.material import material, tests
+from iteralign.run.material import material, report_probes
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
 from iteralign.training.settings import SftSettings
@@ -53,7 +53,7 @@ def assemble(config: Config, root: Path, journal: Journal) -> Assembly:
         lab=_lab(config, base, root, journal),
         method=method(config),
         until=Stopping(StopRule(**config.stop.model_dump()), config.budget, root),
-        test=tests(config),
+        test=report_probes(config),
     )
 
 
