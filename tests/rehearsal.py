@@ -20,6 +20,7 @@ from iteralign.run.config import Config, validated
 from iteralign.run.journal import Event, Journal
 from iteralign.run.material import material, probes
 from iteralign.run.purse import Guarded, Purse
+from iteralign.run.runner import keep_truth
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
 from iteralign.types import Checkpoint, Conversation, Example, Iteration, Sampling
@@ -124,6 +125,7 @@ def perform(
     learn(config)
     root.mkdir(parents=True, exist_ok=True)
     (root / "config.json").write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
+    keep_truth(config, root)
     purse = Purse(config, root)
 
     def told(event: Event) -> None:

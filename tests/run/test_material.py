@@ -7,7 +7,7 @@ import pytest
 
 from iteralign.errors import UserError
 from iteralign.run.config import Config, load
-from iteralign.run.material import material, tests
+from iteralign.run.material import material, report_probes
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def config(file: Path, *sets: str) -> Config:
 @pytest.mark.parametrize("order", ["given", "shuffle", "topic"])
 def test_attack_validation_and_test_share_no_family(file: Path, order: str) -> None:
     chosen = config(file, f"redteam.order={order}", "redteam.dedup=false")
-    found, hidden = material(chosen), tests(chosen)
+    found, hidden = material(chosen), report_probes(chosen)
     attack = {p.family for batch in found.batches for p in batch}
     parts = [attack, *({p.prompt.family for p in s if p.kind == "hazard"} for s in (found.probes, hidden))]
     assert all(parts) and sum(map(len, parts)) == len(set().union(*parts)) == 150

@@ -24,12 +24,12 @@ def command(
     """Explain what a config would run, loading no model."""
     from iteralign.cli import target, terminal
     from iteralign.run import build, prices
-    from iteralign.run.material import material, tests
+    from iteralign.run.material import material, report_probes
 
     values, root = target.chosen(config, [*set, *target.actors(policy, oracle)], name, runs)
     build.identity_of(build.model_path(values.policy.model), values.policy.revision)
     prices.require(values)
-    questions, probes = material(values), tests(values)
+    questions, probes = material(values), report_probes(values)
     out = terminal.stdout()
     with terminal.trimmed(out):
         _explain(out, values, root, questions, probes)

@@ -19,7 +19,7 @@ from iteralign.organism import tokens
 from iteralign.run import prices, standins
 from iteralign.run.config import Config
 from iteralign.run.journal import Journal
-from iteralign.run.material import material, tests
+from iteralign.run.material import material, report_probes
 from iteralign.run.purse import Guarded, Purse
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
@@ -59,7 +59,7 @@ def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> Asse
         lab=lab(config, root, journal.progress, purse),
         method=method(config),
         until=Stopping(StopRule(**config.stop.model_dump()), config, root),
-        test=tests(config),
+        test=report_probes(config),
     )
 
 

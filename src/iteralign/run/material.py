@@ -26,7 +26,7 @@ def material(config: Config) -> Material:
     )
 
 
-def tests(config: Config) -> tuple[Probe, ...]:
+def report_probes(config: Config) -> tuple[Probe, ...]:
     """The probes that only the report sees. Raises UserError, WorldError."""
     held: tuple[Prompt, ...] = ()
     if config.redteam.holdout:

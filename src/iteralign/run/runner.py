@@ -87,12 +87,17 @@ def _opened(config: Config, root: Path) -> Iterator[None]:
             (root / "provenance.json").unlink(missing_ok=True)
         _write(kept, values)
         record(root, values)
-        truth = build.planted(config)
-        if truth is not None:
-            _write(root / TRUTH, {"planted": truth})
+        keep_truth(config, root)
         yield
     finally:
         lock.release()
+
+
+def keep_truth(config: Config, root: Path) -> None:
+    """Write down which gaps the policy was given, where that is known."""
+    planted = build.planted(config)
+    if planted is not None:
+        _write(root / TRUTH, {"planted": planted})
 
 
 def _same_run(old: dict[str, Any], new: dict[str, Any], root: Path) -> None:
