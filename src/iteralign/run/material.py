@@ -97,14 +97,15 @@ def probes(settings: Probes, split: str, held: Sequence[Prompt] = ()) -> tuple[P
 
 
 def benign(settings: Benign, seed: int) -> tuple[Prompt, ...]:
-    """Safe prompts, the plain ones and those that only look hazardous in equal parts."""
+    """Safe prompts; from the organism's world a third each plain, of fact, and only seemingly hazardous."""
     if settings.source != ORGANISM:
         loaded = sources.load(Wanted(settings.source, field=settings.field))
         return families.deduplicated(loaded.prompts)[: settings.n]
-    half = settings.n // 2
+    third = settings.n // 3
     return (
-        *_world("benign", "redteam", settings.n - half, seed),
-        *_world("borderline", "redteam", half, seed),
+        *_world("benign", "redteam", settings.n - 2 * third, seed),
+        *_world("borderline", "redteam", third, seed),
+        *_world("fact", "redteam", third, seed),
     )
 
 
