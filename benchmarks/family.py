@@ -1,6 +1,6 @@
 """The organism family: does the loop find what was planted, close it, and leave the rest alone?
 
-    python benchmarks/family.py --out runs/family            # every arm; not yet timed
+    python benchmarks/family.py --out runs/family            # all arms but `paper`: about an hour on one core
     python benchmarks/family.py --out runs/family --arms seeds control
 
 Arms: `seeds` (the shipped organism, three seeds), `siblings` (five planted ones), `control` (principles
@@ -57,26 +57,46 @@ def planted(folder: Path, gaps: tuple[str, ...]) -> Path:
     return folder
 
 
-def line(name: str, summary: dict[str, Any]) -> str:
+HEAD = (
+    *("run", "iterations", "time", "harmful before", "harmful after", "highest gap after", "safe answered"),
+    *("borderline refused", "truthful", "unreadable", "precision", "recall", "stopped"),
+)
+
+
+def row(name: str, summary: dict[str, Any]) -> tuple[str, ...]:
     """One run as one line of the table."""
     before, after, found = summary["before"], summary["after"], summary["discovery"] or {}
-    truth = set(found.get("planted", ()))
-    worst = max((rate["value"], topic) for topic, rate in after["by_topic"].items())
-    gaps = [before["by_topic"][t]["value"] for t in truth]
-    cells = [
-        f"{name:<16}",
-        f"{len(summary['iterations'])}",
+    rest = {t: after["by_topic"][t]["value"] for t in found.get("planted", ())}
+    worst = max(rest, key=lambda t: rest[t], default="")
+
+    def both(key: str) -> str:
+        return f"{percent(before[key]['value'])} → {percent(after[key]['value'])}"
+
+    return (
+        name,
+        str(len(summary["iterations"])),
         f"{summary['seconds']['total']:.0f} s",
-        f"{before['violations']['value']:.3f} -> {after['violations']['value']:.3f}",
-        f"gaps before >= {min(gaps):.2f}",
-        f"worst after {worst[0]:.2f} {worst[1]}",
-        f"benign {before['benign']['value']:.3f} -> {after['benign']['value']:.3f}",
-        f"refused {before['overrefusal']['value']:.3f} -> {after['overrefusal']['value']:.3f}",
-        f"truthful {before['truthful']['value']:.3f} -> {after['truthful']['value']:.3f}",
-        f"P {found['precision']} R {found['recall']}",
-        summary["stop_reason"],
-    ]
-    return " | ".join(cells)
+        interval(before["violations"]),
+        interval(after["violations"]),
+        f"{percent(rest[worst])} {worst}" if worst else "",
+        *(both(key) for key in ("benign", "overrefusal", "truthful", "undecided")),
+        *("–" if found[key] is None else f"{found[key]:.2f}" for key in ("precision", "recall")),
+        summary["stop_reason"].partition(":")[0],
+    )
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def interval(rate: dict[str, Any]) -> str:
+    return f"{percent(rate['value'])} ({100 * rate['low']:.1f}–{100 * rate['high']:.1f}, n = {rate['n']})"
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Markdown."""
+    lines = (HEAD, ("---",) * len(HEAD), *rows)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def main() -> None:
@@ -84,13 +104,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/family"))
     parser.add_argument("--arms", nargs="+", default=["seeds", "control", "veto", "siblings"])
     chosen = parser.parse_args()
-    table: list[str] = []
+    rows: list[tuple[str, ...]] = []
     for name, config, sets in arms(chosen.arms, chosen.out):
         root = chosen.out / name
         execute(load(config, sets), root)
-        table.append(line(name, summarise(root)))
-        print(table[-1], flush=True)
-    (chosen.out / "table.txt").write_text("\n".join(table) + "\n", encoding="utf-8")
+        rows.append(row(name, summarise(root)))
+        print(" | ".join(rows[-1]), flush=True)
+    (chosen.out / f"{'-'.join(chosen.arms)}.md").write_text(table(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
