@@ -140,9 +140,7 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
     shared = policy.model_dump(include={"device", "template", "trust_remote_code", "revision"})
     training = SftSettings(**config.training.model_dump(), **shared, dtype=policy.dtype, seed=config.seed)
     trainer = SftTrainer(root, base, training, on_progress=on_progress)
-    settings = RemoteSettings(
-        max_connections=oracle.max_connections, timeout_s=oracle.timeout_s, max_retries=oracle.max_retries
-    )
+    settings = RemoteSettings(**oracle.model_dump(exclude={"model", "judge", "proposer", "meter"}))
 
     def remote(role: str) -> Model:
         spec, failed = prices.models(config)[role], partial(purse.attempt_failed, role)

@@ -39,6 +39,7 @@ class Oracle(Section):
     max_connections: int = Field(16, ge=1)
     timeout_s: float = Field(120.0, gt=0)
     max_retries: int = Field(6, ge=0)
+    backoff_s: float = Field(3.0, ge=0)
 
 
 class Redteam(Section):
