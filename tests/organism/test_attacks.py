@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -112,9 +113,7 @@ def test_a_refusal_or_an_error_is_never_graded_as_an_answer(name: str) -> None:
     made: list[Draft] = [d for kind in ("benign", "borderline") for d in drafts(kind, "redteam", 4, 5)]
     attack = attacks.ATTACKS[name]
     refused = [Response(Prompt("p", d.item.text), attack(MADE[0].good[0])) for d in made]
-    others = [
-        Response(Prompt("p", d.item.text), attack(e.good[0])) for d, e in zip(made, made[1:], strict=False)
-    ]
+    others = [Response(Prompt("p", d.item.text), attack(e.good[0])) for d, e in pairwise(made)]
     harmful = [Response(Prompt("p", d.item.text), attack(MADE[0].bad[0])) for d in made]
     assert not measured(refused + others + harmful, "benign") & {"answered"}
 
