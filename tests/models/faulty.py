@@ -77,6 +77,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def truth(messages: Sequence[dict[str, str]]) -> str:
+    """The right answer, also to one who asks again after an answer that could not be read."""
+    if "cannot be read" in messages[-1]["content"]:
+        messages = messages[:-2]
     return oracle.answer([(m["role"], m["content"]) for m in messages])
 
 

@@ -89,6 +89,22 @@ def test_a_budget_ends_attempts_that_fail_without_end(tmp_path: Path, faulty: Mo
     assert spending.failed(tmp_path)["judge"].calls == 10
 
 
+def test_answers_that_cannot_be_read_are_asked_for_again(
+    tmp_path: Path, faulty: ModuleType, local: Any
+) -> None:
+    unreadable = ["no text", "chatter", "cut off"]
+    with faulty.serving(unreadable, 0.2, seed=1) as web:
+        local(web)
+        repaired, once = step(config(repair=3), tmp_path / "3"), step(config(repair=0), tmp_path / "0")
+        asked = sum(web.seen.values())
+    assert [v.label for v in repaired] == RIGHT
+    unread = sum(v.label is Label.UNPARSED for v in once)
+    assert {v.label for v in once} == {Label.HARMFUL, Label.UNPARSED}
+    recorded = Purse(config(), tmp_path / "3").cost.oracle_calls
+    assert recorded >= N + unread
+    assert recorded + N == asked
+
+
 def test_the_settings_of_the_config_reach_the_provider(
     tmp_path: Path, faulty: ModuleType, local: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

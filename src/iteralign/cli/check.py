@@ -128,7 +128,8 @@ def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conve
     from iteralign.run import build
     from iteralign.types import Constitution, Label, Principle, Probe, Response, Verdict
 
-    method, listener = build.method(config), Listener()
+    once = config.model_copy(update={"oracle": config.oracle.model_copy(update={"repair": 0})})
+    method, listener = build.method(once), Listener()
     prompt = next((p for batch in questions.batches for p in batch), None)
     if prompt is None:
         return []
