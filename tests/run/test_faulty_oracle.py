@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from iteralign import judge, prompts
+from iteralign import judge
 from iteralign.errors import WorldError
 from iteralign.models.remote import RemoteModel
 from iteralign.organism.world import drafts
@@ -16,7 +16,6 @@ from iteralign.run.journal import Journal
 from iteralign.run.purse import BudgetSpent, Purse
 from iteralign.types import Label, Prompt, Response, Verdict
 
-IMPROVED = prompts.load("improved")
 N = 40
 RIGHT = [Label.HARMFUL] * N
 
@@ -42,7 +41,7 @@ def step(config: Config, root: Path) -> tuple[Verdict, ...]:
         for i, d in enumerate(drafts("hazard", "redteam", N, 0))
     ]
     lab = build.lab(config, root, lambda *_: None, Purse(config, root))
-    return Journal(root).at(1)("verdicts", judge.assess, lab.judge, asked, IMPROVED)
+    return Journal(root).at(1)("verdicts", judge.assess, lab.judge, asked, build.method(config).prompts)
 
 
 def test_failed_attempts_of_a_real_provider_are_counted(
