@@ -89,6 +89,7 @@ PASSING: dict[str, Fault] = {
     "429 retry-after": lambda h, _: h.fail(429, "slow down", Retry_After="0.05"),
     "408": lambda h, _: h.fail(408, "too slow"),
     "500": lambda h, _: h.fail(500, "broken"),
+    "500 echo": lambda h, _: h.fail(500, f"broken for {h.headers['Authorization']} {KEY}"),
     "503": lambda h, _: h.fail(503, "busy"),
     "503 page": lambda h, _: h.send(503, b"<html>busy</html>", Content_Type="text/html"),
     "hang": lambda h, _: h.hang(),

@@ -14,7 +14,7 @@ from iteralign.types import Label, Message, Prompt, Response, Sampling, Verdict
 SPEC = "openai-api/local/some-model"
 IMPROVED = prompts.load("improved")
 PASSING = (
-    "429", "429 retry-after", "408", "500", "503", "503 page", "hang", "cut before", "cut within", "empty",
+    "429", "429 retry-after", "408", "500", "500 echo", "503", "503 page", "hang", "cut before", "cut within", "empty",
     "truncated", "garbage", "page", "other json", "empty object", "error in 200",
 )  # fmt: skip
 QUICK = tuple(f for f in PASSING if f != "hang")
@@ -81,6 +81,7 @@ def test_a_fault_that_stays_ends_the_call_after_a_bounded_number_of_attempts(
     assert message.endswith("run the same command again to resume")
     assert "\n" not in message
     assert "\x1b" not in message
+    assert faulty.KEY not in message
     assert len(message) < 500
     assert (web.seen, len(failed)) == ({fault: 3}, 3)
 

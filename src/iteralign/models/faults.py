@@ -76,7 +76,7 @@ def _cause(fault: BaseException) -> BaseException:
         elif type(fault).__name__ == "ModelGenerateError":
             inner = fault.__cause__
         if inner is None:
-            return fault
+            return retrying.ours(fault) or fault
         fault = inner
 
 

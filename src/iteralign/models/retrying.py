@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from iteralign.errors import IterAlignError
+
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
@@ -31,6 +33,8 @@ def govern(model: "Model", backoff_s: float, on_failed_attempt: Callable[[], Non
     decide, api = model.should_retry, model.api
 
     def heard(fault: BaseException) -> bool:
+        if ours(fault):
+            return False
         if on_failed_attempt is not None:
             on_failed_attempt()
         return decide(fault) or garbled(fault)
@@ -43,6 +47,13 @@ def govern(model: "Model", backoff_s: float, on_failed_attempt: Callable[[], Non
 
     model.should_retry = heard  # type: ignore[method-assign, assignment]
     api.retry_wait = lambda: wait_s  # type: ignore[method-assign]
+
+
+def ours(fault: BaseException | None) -> IterAlignError | None:
+    """The error of this package that a library has wrapped into its own, as when a connection is refused offline."""
+    while fault is not None and not isinstance(fault, IterAlignError):
+        fault = fault.exceptions[0] if isinstance(fault, BaseExceptionGroup) else fault.__cause__
+    return fault
 
 
 def garbled(fault: BaseException) -> bool:

@@ -175,6 +175,7 @@ class Config(Section):
     preset: str = "improved"
     name: str = "run"
     seed: int = 0
+    offline: bool = False
     method: MethodSection = MethodSection()
     policy: Policy = Policy()
     oracle: Oracle = Oracle()

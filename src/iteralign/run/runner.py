@@ -10,7 +10,7 @@ from typing import Any
 from iteralign import measure
 from iteralign.errors import UserError
 from iteralign.loop import iteralign
-from iteralign.run import build
+from iteralign.run import build, offline
 from iteralign.run.config import Config, changed
 from iteralign.run.files import disk, sweep, write_whole
 from iteralign.run.journal import Event, Journal
@@ -20,8 +20,8 @@ from iteralign.run.purse import Purse
 from iteralign.run.replay import OUTCOME, TRUTH
 from iteralign.types import Checkpoint, Iteration
 
-RESUMABLE = ("budget", "prices", "stop")
-"""Sections that may change when a run is resumed: they say when to end, not what to do."""
+RESUMABLE = ("budget", "offline", "prices", "stop")
+"""What may change when a run is resumed: it says when to end, or what not to call, not what to do."""
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     Raises UserError (config changed, directory in use), WorldError (resume by calling again) and,
     with `stop_after`, StepReached.
     """
-    with _opened(config, root):
+    with offline.kept(config), _opened(config, root):
         purse = Purse(config, root)
 
         def told(event: Event) -> None:
