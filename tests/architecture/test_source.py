@@ -84,6 +84,7 @@ LONGER: dict[str, str] = {}
 """`path` or `path:function` -> the reason why it may have more lines."""
 WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",
+    "cli/check.py:command": "its parameters are the options of the command",
     "cli/plan.py:command": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
