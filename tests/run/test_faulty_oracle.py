@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from iteralign import judge
-from iteralign.errors import WorldError
+from iteralign.errors import UserError, WorldError
 from iteralign.models.remote import RemoteModel
 from iteralign.organism.world import drafts
-from iteralign.run import build, spending
+from iteralign.run import build, runner, spending
 from iteralign.run.config import Config, validated
 from iteralign.run.journal import Journal
 from iteralign.run.purse import BudgetSpent, Purse
@@ -30,7 +30,7 @@ def local(monkeypatch: pytest.MonkeyPatch, faulty: ModuleType) -> Any:
 
 def config(**oracle: Any) -> Config:
     budget = oracle.pop("budget", {})
-    quick = {"model": "openai-api/local/some-model", "backoff_s": 0.01, "max_retries": 12, **oracle}
+    quick = {"model": "openai-api/local/some-model", "backoff_s": 0.002, "max_retries": 12, **oracle}
     return validated({"oracle": quick, "budget": budget})
 
 
@@ -120,4 +120,16 @@ def test_the_settings_of_the_config_reach_the_provider(
         build.lab(
             config(timeout_s=7, max_connections=3), tmp_path, lambda *_: None, Purse(config(), tmp_path)
         )
-    assert {(s.timeout_s, s.max_connections, s.max_retries, s.backoff_s) for s in seen} == {(7, 3, 12, 0.01)}
+    assert {(s.timeout_s, s.max_connections, s.max_retries, s.backoff_s) for s in seen} == {(7, 3, 12, 0.002)}
+
+
+def test_a_run_may_be_resumed_with_more_patience_but_with_no_other_oracle(tmp_path: Path) -> None:
+    (tmp_path / "iterations" / "001").mkdir(parents=True)
+    with runner._opened(config(max_retries=0), tmp_path):
+        pass
+    with runner._opened(config(max_retries=9, timeout_s=5, max_connections=1, backoff_s=1), tmp_path):
+        pass
+    with pytest.raises(UserError, match="oracle.model"), runner._opened(config(model="a/b"), tmp_path):
+        pass
+    with pytest.raises(UserError, match="oracle.repair"), runner._opened(config(repair=2), tmp_path):
+        pass

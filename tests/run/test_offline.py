@@ -199,5 +199,7 @@ def test_the_walls_come_down_after_an_error_and_stay_up_while_another_needs_them
 
 
 def test_a_run_may_be_resumed_offline_or_not(tmp_path: Path) -> None:
-    assert "offline" in runner.RESUMABLE
-    assert load("quickstart", ["offline=true"]).offline is True
+    (tmp_path / "iterations" / "001").mkdir(parents=True)
+    for written in (["offline=true"], [], ["offline=true"]):
+        with runner._opened(load("quickstart", written), tmp_path):
+            assert load("quickstart", written).offline is bool(written)

@@ -20,8 +20,9 @@ from iteralign.run.purse import Purse
 from iteralign.run.replay import OUTCOME, TRUTH
 from iteralign.types import Checkpoint, Iteration
 
-RESUMABLE = ("budget", "offline", "prices", "stop")
-"""What may change when a run is resumed: it says when to end, or what not to call, not what to do."""
+PATIENCE = ("backoff_s", "max_connections", "max_retries", "timeout_s")
+RESUMABLE = ("budget", "offline", "prices", "stop", *(f"oracle.{key}" for key in PATIENCE))
+"""What may change when a run is resumed: when to end, whom not to call, how patiently; not what to do."""
 
 
 def run(
@@ -101,7 +102,7 @@ def keep_truth(config: Config, root: Path) -> None:
 
 
 def _same_run(old: dict[str, Any], new: dict[str, Any], root: Path) -> None:
-    keys = [k for k in changed(old, new) if k.split(".")[0] not in RESUMABLE]
+    keys = [k for k in changed(old, new) if not {k, k.split(".")[0]} & set(RESUMABLE)]
     if keys:
         was = ", ".join(f"{k} (was {_at(old, k)!r}, now {_at(new, k)!r})" for k in keys)
         raise UserError(
