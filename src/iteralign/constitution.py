@@ -8,11 +8,11 @@ from difflib import SequenceMatcher
 from itertools import groupby
 from typing import Any
 
-from iteralign.judge import ORACLE
+from iteralign.asking import Readable, ask
 from iteralign.lab import Model
 from iteralign.method import Proposing
 from iteralign.prompts import PromptSet
-from iteralign.reading import last_object, last_paragraph, one_line, said
+from iteralign.reading import last_object, last_paragraph, one_line
 from iteralign.types import Amendment, Constitution, Principle, Proposal, Verdict
 
 Draft = tuple[str, str]
@@ -30,15 +30,14 @@ def amend(
     """The constitution after the failures of iteration `t`, and every proposal with its fate."""
     base = current if settings.accumulate else Constitution()
     groups = group(failures, settings)
-    conversations = [
-        prompts.render("propose", **_shown(category, members, base, settings)) for category, members in groups
-    ]
-    replies = oracle.generate(conversations, ORACLE)
-    read = READERS[prompts.readers["proposal"]]
+    values = [_shown(category, members, base, settings) for category, members in groups]
+    reader = prompts.readers["proposal"]
+    replies = ask(oracle, prompts, "propose", values, READABLE[reader])
+    read = READERS[reader]
     proposals = [
         _principle(draft, members, t)
         for (_, members), reply in zip(groups, replies, strict=True)
-        for draft in read(said(reply))
+        for draft in read(reply)
     ]
     return adopt(base, proposals, settings)
 
@@ -79,6 +78,11 @@ def read_json(reply: str) -> list[Draft]:
     return [d for d in drafts if d[1]]
 
 
+def is_proposal(reply: str) -> bool:
+    """Whether a proposer said something of the form, be it that nothing is missing."""
+    return (last_object(reply) or {}).get("principles") == [] or bool(read_json(reply))
+
+
 def read_last_paragraph(reply: str) -> list[Draft]:
     """The released code's reading: the last paragraph, whole, is the constitution of the batch."""
     text = last_paragraph(reply)
@@ -89,6 +93,8 @@ READERS: dict[str, Callable[[str], list[Draft]]] = {
     "json": read_json,
     "last-paragraph": read_last_paragraph,
 }
+READABLE: dict[str, Readable] = {"json": is_proposal, "last-paragraph": lambda _: True}
+"""What need not be asked again, by reader."""
 
 
 def _shown(

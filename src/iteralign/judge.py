@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Sequence
 
+from iteralign.asking import Readable, ask
 from iteralign.lab import Model
 from iteralign.prompts import PromptSet
-from iteralign.reading import last_object, one_line, said
-from iteralign.types import Label, Response, Revision, Sampling, Verdict
+from iteralign.reading import last_object, one_line
+from iteralign.types import Label, Response, Revision, Verdict
 
-ORACLE = Sampling(max_tokens=1000)
-"""Oracles answer greedily (the released code's temperature 0); the length bound is ours."""
+UNDECIDED = "undecided"
+"""What a judge may say instead of a label: it was read, and is no verdict."""
 
 
 def assess(oracle: Model, responses: Sequence[Response], prompts: PromptSet) -> tuple[Verdict, ...]:
     """One verdict for each response, in order. A reply that cannot be read is UNPARSED."""
-    conversations = [prompts.render("judge", request=r.prompt.text, response=r.text) for r in responses]
-    replies = oracle.generate(conversations, ORACLE)
-    read = READERS[prompts.readers["verdict"]]
-    return tuple(read(response, said(reply)) for response, reply in zip(responses, replies, strict=True))
+    reader = prompts.readers["verdict"]
+    values = [{"request": r.prompt.text, "response": r.text} for r in responses]
+    replies = ask(oracle, prompts, "judge", values, READABLE[reader])
+    read = READERS[reader]
+    return tuple(read(response, reply) for response, reply in zip(responses, replies, strict=True))
 
 
 def gate(oracle: Model, revisions: Sequence[Revision], prompts: PromptSet) -> tuple[Verdict, ...]:
@@ -32,10 +34,8 @@ def harmful(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 def read_json(response: Response, reply: str) -> Verdict:
     """Structured verdict: label, category, severity, reason."""
     fields = last_object(reply) or {}
-    try:
-        label = Label(str(fields.get("label", "")).strip().lower())
-    except ValueError:
-        label = Label.UNPARSED
+    said = _label(reply)
+    label = Label(said) if said in (Label.HARMFUL, Label.HARMLESS) else Label.UNPARSED
     severity = fields.get("severity", 0)
     return Verdict(
         response,
@@ -44,6 +44,15 @@ def read_json(response: Response, reply: str) -> Verdict:
         severity=min(max(severity, 0), 5) if type(severity) is int else 0,
         reason=one_line(fields.get("reason")),
     )
+
+
+def is_verdict(reply: str) -> bool:
+    """Whether a judge said something of the form, be it that it cannot decide."""
+    return _label(reply) in (Label.HARMFUL, Label.HARMLESS, UNDECIDED)
+
+
+def _label(reply: str) -> str:
+    return str((last_object(reply) or {}).get("label", "")).strip().lower()
 
 
 def read_negative(response: Response, reply: str) -> Verdict:
@@ -55,3 +64,5 @@ READERS: dict[str, Callable[[Response, str], Verdict]] = {
     "json": read_json,
     "negative": read_negative,
 }
+READABLE: dict[str, Readable] = {"json": is_verdict, "negative": lambda _: True}
+"""What need not be asked again, by reader."""

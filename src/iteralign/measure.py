@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from iteralign.judge import ORACLE, assess
+from iteralign.asking import ask
+from iteralign.judge import assess
 from iteralign.lab import Model
 from iteralign.method import Guard
 from iteralign.prompts import PromptSet
-from iteralign.reading import last_object, said
+from iteralign.reading import last_object
 from iteralign.redteam import respond
 from iteralign.stats import rate
 from iteralign.types import Label, Metrics, Probe, ProbeResult, Rate, Response, Sampling
@@ -41,13 +42,13 @@ def judged(
 
 def grade(meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: PromptSet) -> list[str]:
     """answered, refused, wrong or undecided, for requests that are safe to answer."""
-    conversations = [
-        prompts.render("grade", request=r.prompt.text, response=r.text, reference=p.reference)
-        for p, r in pairs
-    ]
-    replies = meter.generate(conversations, ORACLE)
-    read = [str((last_object(said(r)) or {}).get("grade", "")).strip().lower() for r in replies]
+    values = [{"request": r.prompt.text, "response": r.text, "reference": p.reference} for p, r in pairs]
+    read = map(_grade, ask(meter, prompts, "grade", values, lambda r: _grade(r) in (*GRADES, UNDECIDED)))
     return [g if g in GRADES else UNDECIDED for g in read]
+
+
+def _grade(reply: str) -> str:
+    return str((last_object(reply) or {}).get("grade", "")).strip().lower()
 
 
 def summary(results: Sequence[ProbeResult]) -> Metrics:

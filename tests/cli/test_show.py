@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import yaml
 
 from iteralign.cli.terminal import clean, json_text, one_line
+from iteralign.run import calls
+from iteralign.run.codec import line
 from iteralign.run.summary import summarise
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]hi[/] :smile: \u202etxt\r\nsecond\tline \x9b31m \ud83d - | `x`"
@@ -124,3 +127,12 @@ def test_cleaning_keeps_letters_of_all_scripts() -> None:
     assert clean("a\x1b[31mb\tc") == "a\\x1b[31mb c"
     assert one_line("a\n\n b\u2028c") == "a b c"
     assert json.loads(json_text({"k": HOSTILE})) == {"k": HOSTILE}
+
+
+def test_calls_that_the_oracle_declined_are_said(here: Path, call: Callable[..., Any]) -> None:
+    assert "declined" not in call("show", "done").out
+    (path,) = (here / "runs" / "done").glob("iterations/001/calls/20_verdicts.*.jsonl")
+    made = calls.read(path)
+    declined = [replace(c, reply=replace(c.reply, stop="refusal")) for c in made[:2]]
+    path.write_text("".join(map(line, [*declined, *made[2:]])), encoding="utf-8")
+    assert "declined 2 calls judge 2" in " ".join(call("show", "done").out.split())

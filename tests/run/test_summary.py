@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from iteralign.errors import UserError
 from iteralign.run import artifact, calls
+from iteralign.run.codec import line
 from iteralign.run.journal import StepReached
 from iteralign.run.summary import oracle_spent, summarise
 from iteralign.types import Iteration, Label
@@ -303,3 +304,27 @@ heavy = {{"torch", "transformers", "inspect_ai", "peft", "trl", "datasets"}} & s
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def declining(root: Path, step: str, n: int) -> None:
+    """Turn the first `n` recorded calls of each such step into refusals."""
+    for path in root.glob(f"iterations/*/calls/*_{step}.*.jsonl"):
+        made = calls.read(path)
+        lines = [replace(c, reply=replace(c.reply, stop="refusal")) for c in made[:n]] + made[n:]
+        path.write_text("".join(map(line, lines)), encoding="utf-8")
+
+
+def test_refusals_are_counted_by_role_from_the_recorded_calls(
+    tmp_path: Path, done: tuple[Path, list[Iteration]], summary: dict[str, Any]
+) -> None:
+    assert {r: used["refusals"] for r, used in summary["oracle"]["by_role"].items()} == dict.fromkeys(
+        ("judge", "proposer", "meter"), 0
+    )
+    root = tmp_path / "copy"
+    shutil.copytree(done[0], root)
+    declining(root, "verdicts", 2)
+    declining(root, "test", 3)
+    found = {r: used["refusals"] for r, used in summarise(root)["oracle"]["by_role"].items()}
+    assert found == {"judge": 2 * 4, "proposer": 0, "meter": 3 * 2}
+    unchanged = summarise(root)["oracle"]
+    assert (unchanged["calls"], unchanged["usd"]) == (summary["oracle"]["calls"], summary["oracle"]["usd"])

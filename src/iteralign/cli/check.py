@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iteralign.cli.run import ConfigArgument, NameOption, OracleOption, PolicyOption, RunsOption, SetOption
+from iteralign.cli.run import (
+    ConfigArgument,
+    NameOption,
+    OfflineOption,
+    OracleOption,
+    PolicyOption,
+    RunsOption,
+    SetOption,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,16 +28,19 @@ def command(
     runs: RunsOption = Path("runs"),
     policy: PolicyOption = None,
     oracle: OracleOption = None,
+    offline: OfflineOption = False,
 ) -> None:
     """Explain what a config would run, loading no model."""
     from iteralign.cli import target, terminal
     from iteralign.run import build, prices
+    from iteralign.run import offline as walls
     from iteralign.run.material import material, report_probes
 
-    values, root = target.chosen(config, [*set, *target.actors(policy, oracle)], name, runs)
+    values, root = target.chosen(config, [*set, *target.actors(policy, oracle, offline)], name, runs)
     build.identity_of(build.model_path(values.policy.model), values.policy.revision)
     prices.require(values)
-    questions, probes = material(values), report_probes(values)
+    with walls.kept(values):
+        questions, probes = material(values), report_probes(values)
     out = terminal.stdout()
     with terminal.trimmed(out):
         _explain(out, values, root, questions, probes)
@@ -128,7 +139,8 @@ def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conve
     from iteralign.run import build
     from iteralign.types import Constitution, Label, Principle, Probe, Response, Verdict
 
-    method, listener = build.method(config), Listener()
+    once = config.model_copy(update={"oracle": config.oracle.model_copy(update={"repair": 0})})
+    method, listener = build.method(once), Listener()
     prompt = next((p for batch in questions.batches for p in batch), None)
     if prompt is None:
         return []

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iteralign.cli.run import ConfigArgument, OracleOption, PolicyOption, PricesOption, SetOption
+from iteralign.cli.run import (
+    ConfigArgument,
+    OfflineOption,
+    OracleOption,
+    PolicyOption,
+    PricesOption,
+    SetOption,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +36,7 @@ def command(
     policy: PolicyOption = None,
     oracle: OracleOption = None,
     prices: PricesOption = None,
+    offline: OfflineOption = False,
     calibrate: CalibrateOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -40,7 +48,9 @@ def command(
     from iteralign.cli import target, terminal
     from iteralign.run import build, planner
 
-    values, _ = target.chosen(config, [*set, *target.actors(policy, oracle)], None, Path("runs"), prices)
+    values, _ = target.chosen(
+        config, [*set, *target.actors(policy, oracle, offline)], None, Path("runs"), prices
+    )
     build.identity_of(build.model_path(values.policy.model), values.policy.revision)
     plan = planner.plan(values, calibrate, _tell if calibrate else lambda _: None)
     if json:

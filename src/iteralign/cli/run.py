@@ -28,6 +28,9 @@ JsonOption = Annotated[
 PricesOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Prices that go above the known ones (docs/cost.md).")
 ]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Call nothing outside this machine; refuse what would.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the result only.")]
 
 
@@ -39,6 +42,7 @@ def command(
     policy: PolicyOption = None,
     oracle: OracleOption = None,
     prices: PricesOption = None,
+    offline: OfflineOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -50,7 +54,7 @@ def command(
     """
     from iteralign.cli import target, terminal, view
 
-    values, root = target.chosen(config, [*set, *target.actors(policy, oracle)], name, runs, prices)
+    values, root = target.chosen(config, [*set, *target.actors(policy, oracle, offline)], name, runs, prices)
     out = terminal.stdout()
     with target.resumable(root):
         from iteralign.cli.progress import watching

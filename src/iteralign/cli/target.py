@@ -74,9 +74,10 @@ def _chosen(source: str, sets: Sequence[str], name: str | None, runs: Path) -> t
     return found, runs / _folder(found.name) if name else Path(source)
 
 
-def actors(policy: str | None, oracle: str | None) -> list[str]:
-    """`--policy` and `--oracle` as `--set` values."""
-    return [*_set("policy.model", policy), *_set("oracle.model", oracle)]
+def actors(policy: str | None, oracle: str | None, offline: bool = False) -> list[str]:
+    """`--policy`, `--oracle` and `--offline` as `--set` values."""
+    here = ["offline=true"] if offline else []
+    return [*_set("policy.model", policy), *_set("oracle.model", oracle), *here]
 
 
 @contextmanager

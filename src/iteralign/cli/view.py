@@ -188,6 +188,10 @@ def _cost(summary: Summary) -> RenderableType:
     table.add_row(_text("oracle price"), _text(words.price(oracle["usd"], oracle["local"])))
     if oracle["failed_attempts"]:
         table.add_row(_text("repeated"), _text(words.many(oracle["failed_attempts"], "failed attempt")))
+    declined = {role: used["refusals"] for role, used in oracle["by_role"].items() if used["refusals"]}
+    if declined:
+        total = words.many(sum(declined.values()), "call")
+        table.add_row(_text("declined"), _spent(total, [f"{role} {n:,}" for role, n in declined.items()]))
     limits = [f"{most:g} {words.UNITS[key]}" for key, most in oracle["budget"].items() if most is not None]
     if limits:
         table.add_row(_text("budget"), _text(", ".join(limits)))

@@ -92,7 +92,7 @@ def _explained(wanted: HubSet, error: Exception) -> IterAlignError:
     if {"DatasetNotFoundError", "RepositoryNotFoundError"} & kinds:
         return UserError(f"{where}: no such data set on the Hub, or a private one: check owner/name, {COPY}")
     if {"ConnectionError", "OfflineModeIsEnabled", "Timeout", "TimeoutException", "TransportError"} & kinds:
-        way = f"run again with a network (and without HF_HUB_OFFLINE), {COPY}"
+        way = f"run again with a network (and without --offline or HF_HUB_OFFLINE), {COPY}"
         return WorldError(f"{where}: the Hub cannot be reached and no copy is cached: {way}")
     if "Dataset scripts are no longer supported" in said:
         return UserError(f"{where}: is a program, and programs of a data set are not run: {COPY}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from iteralign.errors import IterAlignError, UserError, WorldError
+from iteralign.models import retrying
 
 SECRET = re.compile(r"key|token(?!s)|secret|password|credential|authorization|header", re.IGNORECASE)
 KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk|key)-[\w-]{6,}\**[\w-]*|(?i:\bbearer\s+)\S+")
@@ -44,6 +45,9 @@ def unopened(spec: str, fault: Exception, arguments: Mapping[str, Any]) -> IterA
 def failed(spec: str, fault: BaseException, api: Any, arguments: Mapping[str, Any]) -> BaseException:
     """What to raise for a call that failed for good. A bug stays what it is."""
     cause = _cause(fault)
+    if retrying.garbled(cause):
+        told = _line(f"{type(cause).__name__}: {cause}", secrets_of(api, arguments))
+        return WorldError(f"{spec}: the reply is not of the provider's protocol ({told}); {RESUME}")
     if isinstance(cause, (IterAlignError, *BUGS)) or not isinstance(cause, Exception):
         return cause
     status = getattr(cause, "status_code", None)
@@ -72,7 +76,7 @@ def _cause(fault: BaseException) -> BaseException:
         elif type(fault).__name__ == "ModelGenerateError":
             inner = fault.__cause__
         if inner is None:
-            return fault
+            return retrying.ours(fault) or fault
         fault = inner
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from iteralign.errors import UserError, unknown
 from iteralign.lab import OnReplies, unheard
-from iteralign.models import background, faults, wire
+from iteralign.models import background, faults, retrying, wire
 from iteralign.types import Conversation, Reply, Sampling
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class RemoteSettings:
     """How to reach a remote model.
 
     max_connections: calls in flight at once, 1 to 256; halved for a while when the provider limits the rate.
-    timeout_s: bound of one attempt. max_retries: attempts after the first, 3 s apart, then doubling.
+    timeout_s: bound of one attempt. max_retries: attempts after the first, `backoff_s` apart, then doubling, or
+    as the provider says (Retry-After, at most 10 minutes).
     base_url: another address of the provider. model_args: arguments of inspect_ai's provider.
     config: fields of its GenerateConfig that go above the sampling (`reasoning_effort`, `max_tokens` …);
     None leaves a field out, for a model that refuses it.
@@ -55,6 +56,7 @@ class RemoteSettings:
     max_connections: int = 16
     timeout_s: float = 120.0
     max_retries: int = 5
+    backoff_s: float = 3.0
     base_url: str | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -86,8 +88,7 @@ class RemoteModel:
         self._settings = settings or RemoteSettings()
         _check(spec, self._settings)
         self._model: Model | None = background.call(lambda: _open(spec, self._settings, providers or {}))
-        if on_failed_attempt is not None:
-            _listen(self._model, on_failed_attempt)
+        retrying.govern(self._model, self._settings.backoff_s, on_failed_attempt)
         self.id = _identity(spec, self._model.api, self._settings)
 
     def generate(
@@ -177,6 +178,8 @@ def _check(spec: str, settings: RemoteSettings) -> None:
         raise UserError(f"timeout_s: {settings.timeout_s} is not above 0")
     if settings.max_retries < 0:
         raise UserError(f"max_retries: {settings.max_retries} is below 0")
+    if settings.backoff_s < 0:
+        raise UserError(f"backoff_s: {settings.backoff_s} is below 0")
 
 
 def _open(spec: str, settings: RemoteSettings, providers: Mapping[str, str]) -> "Model":
@@ -207,17 +210,6 @@ def _check_names(provider: str, settings: RemoteSettings) -> None:
     for name in settings.config:
         if name not in (allowed := set(GenerateConfig.model_fields) - OURS):
             raise unknown("model config", name, allowed)
-
-
-def _listen(model: "Model", on_failed_attempt: Callable[[], None]) -> None:
-    """inspect_ai asks this of every failed attempt, and has no other place that hears of each."""
-    decide = model.should_retry
-
-    def heard(fault: BaseException) -> bool:
-        on_failed_attempt()
-        return decide(fault)
-
-    model.should_retry = heard  # type: ignore[method-assign, assignment]
 
 
 @contextmanager

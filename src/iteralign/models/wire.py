@@ -45,7 +45,7 @@ def messages(conversation: Conversation) -> "list[ChatMessage]":
 
 def reply(output: "ModelOutput", secrets: frozenset[str]) -> Reply:
     """Text, stop, usage (cached input counts as input) and the raw output, in which no secret stands."""
-    reason = "unknown" if output.empty else output.stop_reason
+    reason = "unknown" if output.empty else "content_filter" if _declined(output) else output.stop_reason
     usage = output.usage
     spent = Usage()
     if usage is not None:
@@ -54,6 +54,14 @@ def reply(output: "ModelOutput", secrets: frozenset[str]) -> Reply:
     # The text of an overflow is the provider's complaint, not an answer.
     text = "" if reason == "model_length" else output.completion
     return Reply(text, STOPS.get(reason, "unknown"), spent, _raw(output, secrets))
+
+
+def _declined(output: "ModelOutput") -> bool:
+    """Whether the provider marks the answer as a refusal beside saying that it stopped as usual."""
+    details = getattr(output.choices[0], "stop_details", None)
+    content = output.choices[0].message.content
+    parts = [] if isinstance(content, str) else content
+    return getattr(details, "type", None) == "refusal" or any(getattr(p, "refusal", False) for p in parts)
 
 
 def _raw(output: "ModelOutput", secrets: frozenset[str]) -> str:

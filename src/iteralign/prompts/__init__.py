@@ -28,11 +28,15 @@ TURN = re.compile(r"^@(system|user|assistant)[ \t]*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class PromptSet:
-    """The texts of one way to judge, propose and revise, and the names of the readers of the replies."""
+    """The texts of one way to judge, propose and revise, and the names of the readers of the replies.
+
+    repair: how often a reply that cannot be read is asked for again, if there is a template `repair`.
+    """
 
     name: str
     texts: Mapping[str, str]
     readers: Mapping[str, str]
+    repair: int = 0
 
     def has(self, name: str) -> bool:
         return name in self.texts

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -72,8 +72,8 @@ def method(config: Config) -> Method:
         if name not in readers:
             raise unknown(f"method.prompts {chosen.name}: set.toml: {purpose}", name, readers)
     return Method(
-        prompts=chosen,
-        measure=prompts.load("measure"),
+        prompts=replace(chosen, repair=config.oracle.repair),
+        measure=replace(prompts.load("measure"), repair=config.oracle.repair),
         sampling=Sampling(**config.sampling.model_dump(), seed=config.seed),
         propose=Proposing(**config.propose.model_dump()),
         revise=Revising(**config.revise.model_dump()),
@@ -140,9 +140,7 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
     shared = policy.model_dump(include={"device", "template", "trust_remote_code", "revision"})
     training = SftSettings(**config.training.model_dump(), **shared, dtype=policy.dtype, seed=config.seed)
     trainer = SftTrainer(root, base, training, on_progress=on_progress)
-    settings = RemoteSettings(
-        max_connections=oracle.max_connections, timeout_s=oracle.timeout_s, max_retries=oracle.max_retries
-    )
+    settings = RemoteSettings(**oracle.model_dump(exclude={"model", "judge", "proposer", "meter", "repair"}))
 
     def remote(role: str) -> Model:
         spec, failed = prices.models(config)[role], partial(purse.attempt_failed, role)

@@ -30,7 +30,10 @@ class Policy(Section):
 
 
 class Oracle(Section):
-    """The stronger model, as provider/model; judge, proposer and meter default to `model`."""
+    """The stronger model, as provider/model; judge, proposer and meter default to `model`.
+
+    `repair`: how often a reply that cannot be read is asked for again, by a prompt set that has repair.md.
+    """
 
     model: str = "organism/oracle"
     judge: str | None = None
@@ -39,6 +42,8 @@ class Oracle(Section):
     max_connections: int = Field(16, ge=1)
     timeout_s: float = Field(120.0, gt=0)
     max_retries: int = Field(6, ge=0)
+    backoff_s: float = Field(3.0, ge=0)
+    repair: int = Field(1, ge=0, le=3)
 
 
 class Redteam(Section):
@@ -170,6 +175,7 @@ class Config(Section):
     preset: str = "improved"
     name: str = "run"
     seed: int = 0
+    offline: bool = False
     method: MethodSection = MethodSection()
     policy: Policy = Policy()
     oracle: Oracle = Oracle()

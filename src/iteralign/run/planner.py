@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from iteralign.run import build, standins
+from iteralign.run import build, offline, standins
 from iteralign.run.config import Config
 from iteralign.run.material import material, report_probes
 from iteralign.run.plan import Plan
@@ -18,10 +18,11 @@ def plan(config: Config, calibrate: bool = False, tell: Tell = lambda _: None) -
     calibrate: load the policy, ask the oracle about a sample, and fine-tune on a few rows; what is asked
     counts against the budget of the config. tell: hears of each stage of that.
     """
-    questions, test = material(config), report_probes(config)
-    # A run that does not measure as it goes still has test probes, and the trial needs some.
-    sampled = Material(questions.batches, questions.probes or test, questions.benign)
-    trial = measured(config, sampled, tell) if calibrate else supposed(config, sampled)
+    with offline.kept(config):
+        questions, test = material(config), report_probes(config)
+        # A run that does not measure as it goes still has test probes, and the trial needs some.
+        sampled = Material(questions.batches, questions.probes or test, questions.benign)
+        trial = measured(config, sampled, tell) if calibrate else supposed(config, sampled)
     return Plan(config, questions, test, trial)
 
 

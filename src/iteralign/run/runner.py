@@ -10,7 +10,7 @@ from typing import Any
 from iteralign import measure
 from iteralign.errors import UserError
 from iteralign.loop import iteralign
-from iteralign.run import build
+from iteralign.run import build, offline
 from iteralign.run.config import Config, changed
 from iteralign.run.files import disk, sweep, write_whole
 from iteralign.run.journal import Event, Journal
@@ -20,8 +20,9 @@ from iteralign.run.purse import Purse
 from iteralign.run.replay import OUTCOME, TRUTH
 from iteralign.types import Checkpoint, Iteration
 
-RESUMABLE = ("budget", "prices", "stop")
-"""Sections that may change when a run is resumed: they say when to end, not what to do."""
+PATIENCE = ("backoff_s", "max_connections", "max_retries", "timeout_s")
+RESUMABLE = ("budget", "offline", "prices", "stop", *(f"oracle.{key}" for key in PATIENCE))
+"""What may change when a run is resumed: when to end, whom not to call, how patiently; not what to do."""
 
 
 def run(
@@ -35,7 +36,7 @@ def run(
     Raises UserError (config changed, directory in use), WorldError (resume by calling again) and,
     with `stop_after`, StepReached.
     """
-    with _opened(config, root):
+    with offline.kept(config), _opened(config, root):
         purse = Purse(config, root)
 
         def told(event: Event) -> None:
@@ -101,7 +102,7 @@ def keep_truth(config: Config, root: Path) -> None:
 
 
 def _same_run(old: dict[str, Any], new: dict[str, Any], root: Path) -> None:
-    keys = [k for k in changed(old, new) if k.split(".")[0] not in RESUMABLE]
+    keys = [k for k in changed(old, new) if not {k, k.split(".")[0]} & set(RESUMABLE)]
     if keys:
         was = ", ".join(f"{k} (was {_at(old, k)!r}, now {_at(new, k)!r})" for k in keys)
         raise UserError(

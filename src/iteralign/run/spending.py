@@ -1,8 +1,8 @@
 """What a run has cost so far, from what it recorded."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from iteralign.run.calls import Spent, read, used
 from iteralign.run.config import Config
 from iteralign.run.files import Lines
 from iteralign.run.timings import timings
+from iteralign.types import Reply
 
 ORACLES = ("oracle", "meter")
 """Names under which stages receive an oracle, and so the second part of a calls file's name."""
@@ -72,15 +73,28 @@ def recorded(root: Path) -> Cost:
 def costs(root: Path) -> dict[tuple[int, str], Cost]:
     """(t, step) to its cost: calls on record, and the time of all attempts. Raises UserError."""
     found: dict[tuple[int, str], Cost] = defaultdict(Cost)
-    for path in sorted(root.glob("iterations/*/calls/*.jsonl")):
-        step, _, actor = path.stem.partition(".")
-        if actor in ORACLES:
-            t, name = int(path.parts[-3]), step.partition("_")[2]
-            found[t, name] += Cost({role_of(name): used([call.reply for call in read(path)])})
+    for t, name, replies in _replies(root):
+        found[t, name] += Cost({role_of(name): used(replies)})
     for timing in timings(root):
         if not timing.replayed:
             found[timing.t, timing.step] += Cost(hours=timing.seconds / SECONDS)
     return dict(found)
+
+
+def refusals(root: Path) -> dict[str, int]:
+    """Finished calls that the oracle declined to answer, by role. Raises UserError."""
+    found: Counter[str] = Counter()
+    for _, name, replies in _replies(root):
+        found[role_of(name)] += sum(reply.stop == "refusal" for reply in replies)
+    return dict(found)
+
+
+def _replies(root: Path) -> Iterator[tuple[int, str, list[Reply]]]:
+    """(t, step, replies) of each file of calls to an oracle."""
+    for path in sorted(root.glob("iterations/*/calls/*.jsonl")):
+        step, _, actor = path.stem.partition(".")
+        if actor in ORACLES:
+            yield int(path.parts[-3]), step.partition("_")[2], [call.reply for call in read(path)]
 
 
 def failed(root: Path) -> dict[str, Spent]:

@@ -187,9 +187,14 @@ def _oracle(past: Past) -> Json:
     """Calls and tokens on record, also those of an iteration that is not done, and what they cost."""
     config, failed = past.config, spending.failed(past.root)
     spent = spending.total(spending.costs(past.root).values()).by_role
-    table, models = prices.of(config), prices.models(config)
+    table, models, declined = prices.of(config), prices.models(config), spending.refusals(past.root)
     roles = {
-        role: {"model": model, **asdict(used := spent.get(role, Spent())), "usd": table.usd(model, used)}
+        role: {
+            "model": model,
+            **asdict(used := spent.get(role, Spent())),
+            "refusals": declined.get(role, 0),
+            "usd": table.usd(model, used),
+        }
         for role, model in models.items()
     }
     return {
