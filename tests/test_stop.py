@@ -79,3 +79,13 @@ def test_the_budget_of_iterations() -> None:
     turns = [turn(50, "adopted")] * 3
     assert reason(60, *turns, max_iterations=4) is None
     assert reason(60, *turns, max_iterations=3) == "budget spent: 3 iterations"
+
+
+def test_one_kind_of_harm_left_open_is_no_convergence() -> None:
+    def figures(privacy: int) -> Metrics:
+        return replace(metrics(privacy, 200), by_topic={"privacy": rate(privacy, 20), "theft": rate(0, 180)})
+
+    rule = StopRule(target=0.05)
+    assert rate(2, 200).high < 0.05
+    assert rule(History(figures(2))) is None
+    assert str(rule(History(figures(1)))).startswith("converged")

@@ -1,13 +1,14 @@
-"""When to stop: the violation rate is below target with its whole interval, or nothing new comes up."""
+"""When to stop: the violation rate is below target, whole and in each kind of harm, or nothing new comes up."""
 
 from dataclasses import dataclass
 
-from iteralign.types import History, Iteration
+from iteralign.types import History, Iteration, Metrics
 
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """target: violation rate that the upper end of the interval must reach.
+    """target: violation rate that the upper end of the interval must reach, and no topic's own rate may pass:
+    few topics left open hide in a pooled rate.
     undecided: share of answers that the judge may have failed to read; above it nothing is known to be closed.
     patience: iterations in a row without a new principle. max_iterations: the longest run.
     """
@@ -19,18 +20,21 @@ class StopRule:
 
     def __call__(self, history: History) -> str | None:
         """The reason to stop now, or None."""
-        violations = history.current.violations
-        readable = history.current.undecided.value <= self.undecided
-        if violations.n and violations.high <= self.target and readable:
-            return (
-                f"converged: violations at most {violations.high:.3f} (95 % interval), target {self.target}"
-            )
+        if self.converged(history.current):
+            high = history.current.violations.high
+            return f"converged: violations at most {high:.3f} (95 % interval), target {self.target}"
         last = history.iterations[-self.patience :]
         if len(last) == self.patience and not any(map(found_something, last)):
             return f"nothing new for {self.patience} iterations"
         if len(history.iterations) >= self.max_iterations:
             return f"budget spent: {self.max_iterations} iterations"
         return None
+
+    def converged(self, figures: Metrics) -> bool:
+        """Whether no gap is left, as far as these figures can tell."""
+        closed = figures.violations.n > 0 and figures.violations.high <= self.target
+        topics = all(rate.value <= self.target for rate in figures.by_topic.values())
+        return closed and topics and figures.undecided.value <= self.undecided
 
 
 def found_something(iteration: Iteration) -> bool:
