@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,19 @@ def closed_folder(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.fixture
-def file_limit() -> Iterator[int]:
-    """No file may grow beyond this many bytes: a disk quota that needs no root."""
+LIMIT = 10_000
+
+
+@contextmanager
+def quota() -> Iterator[None]:
+    """No file may grow beyond LIMIT bytes: a disk quota that needs no root. Only around what is tested: it
+    holds for pytest's own output too, where that goes to a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield 10_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -73,20 +80,20 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(small_disk: Path) -> None:
     assert [p.name for p in small_disk.iterdir()] == ["file.json"]
 
 
-def test_a_quota_leaves_the_old_file_and_no_rest(tmp_path: Path, file_limit: int) -> None:
+def test_a_quota_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_whole(path, "old")
-    with pytest.raises(WorldError, match=r"file\.json: file too large; free space and rerun"):
-        write_whole(path, "x" * (file_limit + 1))
+    with quota(), pytest.raises(WorldError, match=r"file\.json: file too large; free space and rerun"):
+        write_whole(path, "x" * (LIMIT + 1))
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
 
-def test_a_line_that_does_not_fit_leaves_the_lines_before_it(tmp_path: Path, file_limit: int) -> None:
+def test_a_line_that_does_not_fit_leaves_the_lines_before_it(tmp_path: Path) -> None:
     lines = Lines(tmp_path / "calls.jsonl")
     lines.append("first\n")
-    with pytest.raises(WorldError, match=r"calls\.jsonl: file too large"):
-        lines.append("x" * file_limit + "\n")
+    with quota(), pytest.raises(WorldError, match=r"calls\.jsonl: file too large"):
+        lines.append("x" * LIMIT + "\n")
     lines.append("second\n")
     lines.pause()
     assert lines.path.read_bytes() == b"first\nsecond\n"
