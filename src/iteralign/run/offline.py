@@ -91,10 +91,10 @@ def called(model: str) -> str:
 
 def is_here(host: str) -> bool:
     """Whether a host, as a name or an address, is this machine's loopback interface."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
+    address = _address(host)
+    if address is None:
         return host.lower().rstrip(".") in ("localhost", "localhost.localdomain")
+    return address.is_loopback
 
 
 def _loaded() -> list[tuple[Any, str]]:
@@ -128,16 +128,16 @@ def _refuse_address(opened: socket.socket, address: Any) -> None:
 def _refuse_name(name: Any) -> None:
     """A number needs no look-up, and this machine may ask for its own name."""
     host = _text(name)
-    if host and not is_here(host) and not _is_number(host) and host != socket.gethostname():
+    if host and not is_here(host) and _address(host) is None and host != socket.gethostname():
         raise UserError(f"offline: {host} would have been called; {WAY_OUT}")
 
 
-def _is_number(host: str) -> bool:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The number that a host is written as; None for a name."""
     try:
-        ipaddress.ip_address(host.partition("%")[0])
+        return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _text(value: Any) -> str:
