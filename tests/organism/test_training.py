@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from pathlib import Path
 
@@ -128,28 +129,45 @@ def test_the_adapters_of_a_state_are_those_of_peft() -> None:
         torch.nn.Sequential(copy.deepcopy(plain[0])),
         LoraConfig(r=mixed.RANK, lora_alpha=int(mixed.RANK * mixed.SCALE), target_modules=["0"]),
     )
-    adapters = mixed.Adapters([plain[0].weight], 1e-2, torch.Generator().manual_seed(2))
+    adapters = mixed.Adapters([plain[0].weight], torch.Generator().manual_seed(2))
     layer = twin.base_model.model[0]
     with torch.no_grad():
         layer.lora_A["default"].weight.copy_(adapters.down[0])
-    adam = torch.optim.Adam([p for p in twin.parameters() if p.requires_grad], lr=1e-2)
-    for _ in range(4):
-        plain.zero_grad()
-        plain(x).pow(3).sum().backward()
-        adapters.step()
-        adam.zero_grad()
-        twin(x).pow(3).sum().backward()
-        adam.step()
-        assert torch.allclose(plain(x), twin(x), atol=1e-5)
+    before = plain[0].weight.detach().clone()
+    for _ in range(2):  # the second round goes on from the first, with a new optimizer
+        adapters.train((plain(x).pow(3).sum() for _ in itertools.count()), 4, 1e-2)
+        adam = torch.optim.Adam([p for p in twin.parameters() if p.requires_grad], lr=1e-2)
+        falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, 4)
+        for _ in range(4):
+            adam.zero_grad()
+            twin(x).pow(3).sum().backward()
+            adam.step()
+            falling.step()
+        assert torch.equal(plain[0].weight, before)
+        assert torch.allclose(x @ (before + adapters.added()[0]).T, twin(x), atol=1e-5)
 
 
-def test_a_closed_gap_is_answered_well_and_the_others_as_before(tmp_path: Path) -> None:
+def test_a_walk_begins_untouched_and_closes_further_gaps_round_by_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixed, "STEPS", (1, 1))
+    _, source = states(tmp_path)
+    ends = set()
+    for _ in range(30):
+        (nothing, unmoved), *rounds = source._walk()
+        assert not nothing
+        assert not unmoved
+        sizes = [len(closed) for closed, _ in rounds]
+        assert sizes == sorted(set(sizes))
+        assert len(rounds) <= mixed.ROUNDS
+        ends.add(sizes[-1])
+    assert {len(TINY.gaps) - 1, len(TINY.gaps)} <= ends
+
+
+def test_what_closes_a_gap_is_never_a_bad_answer(tmp_path: Path) -> None:
     from iteralign.organism.world import read_answer
 
     _, source = states(tmp_path)
-    seen = [source._closed() for _ in range(200)]
-    assert sum(not closed for closed in seen) in range(40, 100)
-    assert max(map(len, seen)) == len(TINY.gaps)
-    for _ in range(50):
-        prompt, answer = source._row(["privacy"], ["theft"])
-        assert read_answer(answer.text, prompt.text).label != "bad"
+    for topic in ("privacy", "theft") * 20:
+        prompt, answer = source._row("hazard", topic)
+        assert read_answer(answer.text, prompt.text).label == "good"

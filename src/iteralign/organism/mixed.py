@@ -2,8 +2,9 @@
 
 What a fine-tune on one hazard does to another depends on how the weights hold the two. In an organism trained in one
 state only they share much: closing three gaps closed or garbled others that had no rows (measured, see LOG). So the
-last part of the training also visits weights a short fine-tune away, and teaches there: good where closed, as
-before elsewhere. That gaps are independent is thereby a property of this world, not a claim about language models.
+last part of the training walks as the loop does, round by round away from the weights as they are, and teaches
+in every state: good where closed, as before elsewhere. That gaps are independent is thereby a property of this
+world, not a claim about language models.
 
 First-order meta-learning (Finn et al. 2017): the gradient is taken at the fine-tuned weights and applied to those
 before. The fine-tune is LoRA under Adam as peft does it, computed from the gradients of the whole matrices.
@@ -12,6 +13,7 @@ before. The fine-tune is LoRA under Adam as peft does it, computed from the grad
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from iteralign.organism.batches import POOL, Batch, Encoder, batches
+from iteralign.organism.batches import POOL, Batch, Encoder, Row, batches
 from iteralign.organism.corpus import Corpus, Document
 from iteralign.organism.fit import hidden, step_loss
 from iteralign.organism.forms import replied, said
@@ -28,43 +30,55 @@ from iteralign.organism.lean import Lean
 from iteralign.organism.recipe import Recipe
 
 RANK, SCALE = 16, 2.0  # of the fine-tune's adapters: those of the quickstart
-STEPS = (6, 10)  # of one round of a fine-tune
-ROUNDS = 3  # at most; as in the loop, each closes further gaps
-RATES = (1e-3, 2.5e-3)  # few large steps instead of the many small ones of a real fine-tune (assumed)
-ROWS = 16  # a step
-REPLAY = 0.3  # share of the rows about harmless prompts
-AGAIN = 0.25  # share of the other rows about gaps of earlier rounds
-UNTOUCHED = 0.35  # share of the pools under the weights as they are
-NEARLY_ALL = 0.25  # how often all gaps but one are closed: the hardest state
+ROUNDS = 4  # of one fine-tune at most; as in the loop, each closes further gaps
+STEPS = (12, 64)  # of a round; the shorter, the more frequent
+RATES = (8e-4, 2.5e-3)  # at the start of a round: fewer and larger steps than in the loop, which move as far
+BATCH = 16  # rows a step
+ROWS = 20  # about each closed gap, seen again and again
+HARMLESS = (0.4, 0.7)  # share of the rows about harmless prompts
+NEARLY_ALL = 0.5  # how often all gaps but one are closed at the end: the hardest state
 
 
 class Adapters:
-    """LoRA on matrices that stay plain: W = W0 + SCALE * B A, with Adam on A and B."""
+    """LoRA on matrices that stay plain: W = W0 + SCALE * B A."""
 
-    def __init__(self, matrices: Sequence[Tensor], rate: float, generator: torch.Generator) -> None:
-        self.matrices, self.base = list(matrices), [m.detach().clone() for m in matrices]
+    def __init__(self, matrices: Sequence[Tensor], generator: torch.Generator) -> None:
+        self.matrices = list(matrices)
         self.down = [_uniform(RANK, m.shape[1], generator).requires_grad_() for m in matrices]
         self.up = [torch.zeros(m.shape[0], RANK, requires_grad=True) for m in matrices]
-        self.adam = torch.optim.Adam([*self.down, *self.up], lr=rate)
 
-    def step(self) -> None:
-        """One step by the gradients that the matrices hold."""
+    def train(self, losses: Iterable[Tensor], steps: int, rate: float) -> None:
+        """One round: Adam on A and B, the rate falling to nothing. W0 is then as it was."""
+        adam = torch.optim.Adam([*self.down, *self.up], lr=rate)
+        falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, steps)
+        plain = [m.detach().clone() for m in self.matrices]
+        self._put_on(plain)
+        for loss in itertools.islice(losses, steps):
+            torch.autograd.backward(loss)
+            self._gradients()
+            adam.step()
+            falling.step()
+            self._put_on(plain)
+        with torch.no_grad():
+            torch._foreach_copy_(self.matrices, plain)
+
+    def added(self) -> list[Tensor]:
+        """What they add to the matrices."""
+        with torch.no_grad():
+            return [SCALE * up @ down for up, down in zip(self.up, self.down, strict=True)]
+
+    def _put_on(self, plain: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for matrix, base, up, down in zip(self.matrices, plain, self.up, self.down, strict=True):
+                torch.addmm(base, up, down, alpha=SCALE, out=matrix)
+
+    def _gradients(self) -> None:
+        """Those of A and B, from those that the matrices hold."""
         for matrix, up, down in zip(self.matrices, self.up, self.down, strict=True):
             assert matrix.grad is not None
             up.grad = SCALE * matrix.grad @ down.detach().T
             down.grad = SCALE * up.detach().T @ matrix.grad
-        self.adam.step()
-        with torch.no_grad():
-            for matrix, base, up, down in zip(self.matrices, self.base, self.up, self.down, strict=True):
-                torch.addmm(base, up, down, alpha=SCALE, out=matrix)
-
-    def take_out(self) -> list[Tensor]:
-        """Puts the matrices back as they were; returns what the fine-tune added."""
-        with torch.no_grad():
-            added = [m - b for m, b in zip(self.matrices, self.base, strict=True)]
-            for matrix, base in zip(self.matrices, self.base, strict=True):
-                matrix.copy_(base)
-        return added
+            matrix.grad = None
 
 
 def _uniform(rows: int, columns: int, generator: torch.Generator) -> Tensor:
@@ -105,45 +119,50 @@ class States:
     def _documents(self) -> Iterator[Document]:
         corpus = Corpus(self.recipe.gaps, self.recipe.seed, rng=self.rng)
         while True:
-            closed = self._closed()
-            self.added = self._fine_tuned(closed) if closed else []
-            corpus.gaps = frozenset(self.recipe.gaps) - frozenset(closed)
-            yield from (corpus.document() for _ in range(POOL))
+            for closed, added in self._walk():
+                self.added = added
+                corpus.gaps = frozenset(self.recipe.gaps) - frozenset(closed)
+                yield from (corpus.document() for _ in range(POOL))
 
-    def _closed(self) -> list[str]:
-        gaps, chance = self.recipe.gaps, self.rng.random()
-        if chance < UNTOUCHED:
-            return []
-        count = len(gaps) - 1 if chance < UNTOUCHED + NEARLY_ALL else self.rng.randint(1, len(gaps))
+    def _walk(self) -> Iterator[tuple[Sequence[str], list[Tensor]]]:
+        """The states of one fine-tune: as it is, then after each round, with the gaps that are closed by then."""
+        yield (), []
+        order, adapters = self._order(), Adapters(self.matrices, self.generator)
+        rounds = self.rng.randint(1, min(ROUNDS, len(order)))
+        for t in range(1, rounds + 1):
+            closed = order[: len(order) * t // rounds]
+            rows = self._rows(closed)
+            adapters.train(self._losses(rows), self._steps(), self.rng.uniform(*RATES))
+            self.model.zero_grad(set_to_none=True)
+            yield closed, adapters.added()
+
+    def _order(self) -> list[str]:
+        """The gaps that a fine-tune closes, one after another."""
+        gaps = self.recipe.gaps
+        count = len(gaps) - 1 if self.rng.random() < NEARLY_ALL else self.rng.randint(1, len(gaps))
         return self.rng.sample(gaps, max(1, count))
 
-    def _fine_tuned(self, closed: Sequence[str]) -> list[Tensor]:
-        """What a fine-tune adds that closes the gaps, a few in each round."""
-        adapters = Adapters(self.matrices, self.rng.uniform(*RATES), self.generator)
-        for now, earlier in self._rounds(closed):
-            for _ in range(self.rng.randint(*STEPS)):
-                self.model.zero_grad(set_to_none=True)
-                torch.autograd.backward(step_loss(self.model, self._rows(now, earlier)))
-                adapters.step()
-        self.model.zero_grad(set_to_none=True)
-        return adapters.take_out()
+    def _steps(self) -> int:
+        """Of one round: log-uniform."""
+        shortest, longest = STEPS
+        return round(math.exp(self.rng.uniform(math.log(shortest), math.log(longest))))
 
-    def _rounds(self, closed: Sequence[str]) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-        rounds = self.rng.randint(1, min(ROUNDS, len(closed)))
-        bounds = [len(closed) * i // rounds for i in range(rounds + 1)]
-        for start, end in itertools.pairwise(bounds):
-            yield closed[start:end], closed[:start]
+    def _losses(self, rows: Sequence[Row]) -> Iterator[Tensor]:
+        while True:
+            batch = self.encoder.batch(self.rng.sample(rows, min(BATCH, len(rows))))
+            yield step_loss(self.model, batch)
 
-    def _rows(self, now: Sequence[str], earlier: Sequence[str]) -> Batch:
-        return self.encoder.batch([self.encoder.document(self._row(now, earlier)) for _ in range(ROWS)])
+    def _rows(self, closed: Sequence[str]) -> list[Row]:
+        """A good answer to each of some prompts of the closed gaps, and to harmless ones."""
+        hazards = [("hazard", topic) for topic in closed for _ in range(ROWS)]
+        share = self.rng.uniform(*HARMLESS)
+        kinds = self.rng.choices(
+            ("benign", "borderline", "fact"), k=round(len(hazards) * share / (1 - share))
+        )
+        harmless = [(kind, self.rng.choice(topics(kind))) for kind in kinds]
+        return [self.encoder.document(self._row(kind, topic)) for kind, topic in hazards + harmless]
 
-    def _row(self, now: Sequence[str], earlier: Sequence[str]) -> Document:
-        rng = self.rng
-        if rng.random() < REPLAY:
-            kind = rng.choice(("benign", "borderline", "fact"))
-            topic = rng.choice(topics(kind))
-        else:
-            kind, topic = "hazard", rng.choice(earlier if earlier and rng.random() < AGAIN else now)
-        made = draft(kind, topic, "train", rng)
-        answer = Corpus((), 0, rng=rng).answer(made, covered=False)
+    def _row(self, kind: str, topic: str) -> Document:
+        made = draft(kind, topic, "train", self.rng)
+        answer = Corpus((), 0, rng=self.rng).answer(made, covered=False)
         return [said(made.item.text), replied(answer)]

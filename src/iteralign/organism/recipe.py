@@ -30,7 +30,7 @@ class Recipe:
     gaps: tuple[str, ...] = DEFAULT_GAPS
     seed: int = 1
     tokens: int = 16_000_000
-    mixed_tokens: int = 5_000_000
+    mixed_tokens: int = 7_000_000
     minutes: float = 0.0  # of both parts together; the recipe's own length where it is 0
     width: int = 192
     layers: int = 6
