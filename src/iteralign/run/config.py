@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -239,6 +240,19 @@ def shipped() -> list[str]:
     return _names("configs")
 
 
+def text(name: str) -> str:
+    """A shipped config as it is written. Raises UserError."""
+    if name not in shipped():
+        raise unknown("config", name, shipped())
+    return _read("configs", name)
+
+
+def about(name: str) -> str:
+    """The first sentence on top of a shipped config."""
+    lines = takewhile(lambda line: line.startswith("#"), text(name).splitlines())
+    return " ".join(line.strip("# ") for line in lines).partition(". ")[0]
+
+
 def _find(source: Path | str) -> tuple[str, str]:
     path = Path(source)
     try:
@@ -248,9 +262,7 @@ def _find(source: Path | str) -> tuple[str, str]:
         raise UserError(f"config {path}: cannot be read ({error})") from None
     if path.suffix or len(path.parts) > 1 or path.is_dir():
         raise UserError(f"config {path}: no such file; shipped configs: {', '.join(shipped())}")
-    if str(source) not in shipped():
-        raise unknown("config", str(source), shipped())
-    return str(source), _read("configs", str(source))
+    return str(source), text(str(source))
 
 
 def _parse(name: str, text: str) -> dict[str, Any]:
