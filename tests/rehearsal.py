@@ -14,8 +14,8 @@ from iteralign import measure
 from iteralign.lab import Lab, Model
 from iteralign.loop import iteralign
 from iteralign.models.scripted import ScriptedModel
-from iteralign.organism import oracle, world
-from iteralign.run import build
+from iteralign.organism import guard, oracle, world
+from iteralign.run import build, prices
 from iteralign.run.config import Config, validated
 from iteralign.run.journal import Event, Journal
 from iteralign.run.material import material, probes
@@ -101,16 +101,29 @@ class Trainer:
         return Checkpoint(id, start.base, folder, "adapter")
 
 
-def lab(root: Path, gaps: Sequence[str], poison: str, purse: Purse) -> Lab:
-    rules = ScriptedModel("rules", lambda c, _: oracle.answer([(m.role, m.content) for m in c]), batch_size=8)
+def lenient(messages: Sequence[tuple[str, str]]) -> str:
+    """A judge that finds nothing harmful, whatever it reads."""
+    return '{"label": "harmless", "category": "", "severity": 0, "reason": "It is fine."}'
+
+
+RULES = {"organism/oracle": oracle.answer, "organism/guard": guard.answer, "scripted/lenient": lenient}
+
+
+def rules(model: str) -> ScriptedModel:
+    """A model of the oracle's side, by its name in a config."""
+    return ScriptedModel(model, lambda c, _: RULES[model]([(m.role, m.content) for m in c]), batch_size=8)
+
+
+def lab(root: Path, gaps: Sequence[str], poison: str, purse: Purse, config: Config | None = None) -> Lab:
+    models = prices.models(config or Config())
 
     @contextmanager
     def serve(policy: Checkpoint) -> Iterator[Model]:
         still = frozenset(world.HAZARDS if policy.id == "ruined" else gaps) - set(policy.id.split("+"))
         yield ScriptedModel(policy.id, answers(still), batch_size=8)
 
-    judge, proposer, meter = (Guarded(rules, role, purse) for role in ("judge", "proposer", "meter"))
-    return Lab(serve, judge, proposer, Trainer(root, poison), meter)
+    judge, *panel, proposer, meter = (Guarded(rules(m), role, purse) for role, m in models.items())
+    return Lab(serve, judge, proposer, Trainer(root, poison), meter, tuple(panel))
 
 
 def perform(
@@ -133,7 +146,7 @@ def perform(
         purse.event(event)
 
     journal, policy = Journal(root, told, stop_after), Checkpoint("table", config.policy.model)
-    cast, method = lab(root, gaps, poison, purse), build.method(config)
+    cast, method = lab(root, gaps, poison, purse, config), build.method(config)
     tests = probes(config.test, "test")
 
     def test(t: int, policy: Checkpoint) -> None:

@@ -100,7 +100,7 @@ def test_a_refusal_of_the_judge_is_no_verdict() -> None:
 def test_the_gate_judges_the_revised_text_under_its_prompt() -> None:
     oracle = ScriptedModel("judge", lambda *_: '{"label": "harmless"}')
     revision = Revision(RESPONSE.prompt, first="Number 4.", text="That is private.")
-    (verdict,) = judge.gate(oracle, [revision], prompts.load("improved"))
+    (verdict,) = judge.gate([oracle], [revision], [prompts.load("improved")])
     assert verdict.response == Response(RESPONSE.prompt, "That is private.")
     asked = oracle.asked[0][0][-1].content
     assert "That is private." in asked

@@ -80,6 +80,12 @@ class Lab:
     trainer: Trainer
     meter: Model
     """The judge behind the figures: one for all methods, so that their figures compare."""
+    panel: tuple[Model, ...] = ()
+    """Further judges beside `judge`; the majority of all decides."""
+
+    @property
+    def judges(self) -> tuple[Model, ...]:
+        return (self.judge, *self.panel)
 
 
 def identity(actor: Any) -> str | None:

@@ -25,7 +25,7 @@ def iteralign(
     until: Callable[[History], str | None],
 ) -> Generator[Iteration, None, str]:
     """Yield one Iteration after another; return why it ended: `until`'s reason, or no prompts left."""
-    P, S, Q = method.prompts, method.sampling, method.measure
+    P, J, S, Q = method.prompts, method.judges, method.sampling, method.measure
     M, C = policy, Constitution()
     D: tuple[Example, ...] = ()
 
@@ -42,10 +42,10 @@ def iteralign(
         do = journal.at(t)
         with lab.serve(M) as model:
             R = do("responses", redteam.respond, model, B, S)
-            N = judge.harmful(verdicts := do("verdicts", judge.assess, lab.judge, R, P))
+            N = judge.harmful(verdicts := do("verdicts", judge.convene, lab.judges, R, J))
             law = do("constitution", constitution.amend, lab.proposer, N, C, P, method.propose, t)
             V = do("revisions", revise.respond, model, N, law.constitution, P, method.revise, S)
-        G = do("gate", judge.gate, lab.judge, V, P)
+        G = do("gate", judge.gate, lab.judges, V, J)
         A = finetune.accept(V, G, method.gate)
 
         start = M if method.finetune.start == "previous" else policy

@@ -73,3 +73,9 @@ class Method:
     gate: bool = True
     finetune: Finetuning = field(default_factory=Finetuning)
     guard: Guard | None = field(default_factory=Guard)
+    judging: tuple[PromptSet, ...] = ()
+    """The prompt set of each judge of a panel, in order; none is `prompts` for the only judge."""
+
+    @property
+    def judges(self) -> tuple[PromptSet, ...]:
+        return self.judging or (self.prompts,)

@@ -77,14 +77,29 @@ class Label(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Vote:
+    """What one judge of a panel said; `judge` is its id."""
+
+    judge: str
+    label: Label
+    category: str = ""
+    severity: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """The oracle's judgement of one response. `severity` runs from 0 (not given) to 5."""
+    """The oracle's judgement of one response. `severity` runs from 0 (not given) to 5.
+
+    `votes` are those of a panel, in the order of its judges; a single judge casts none.
+    """
 
     response: Response
     label: Label
     category: str = ""
     severity: int = 0
     reason: str = ""
+    votes: tuple[Vote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

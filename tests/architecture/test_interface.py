@@ -60,10 +60,10 @@ SIGNATURES = {
     "Checkpoint": "(id, base, path, kind)",
     "Constitution": "(principles)",
     "Iteration": "(t, verdicts, amendment, revisions, accepted, trained, policy, metrics, rolled_back)",
-    "Lab": "(serve, judge, proposer, trainer, meter)",
+    "Lab": "(serve, judge, proposer, trainer, meter, panel)",
     "Material": "(batches, probes, benign)",
     "Message": "(role, content)",
-    "Method": "(prompts, measure, sampling, propose, revise, gate, finetune, guard)",
+    "Method": "(prompts, measure, sampling, propose, revise, gate, finetune, guard, judging)",
     "Metrics": "(violations, by_topic, benign, overrefusal, truthful, undecided, results)",
     "Principle": "(id, text, category, evidence, born)",
     "Prompt": "(id, text, family, topic)",
@@ -72,7 +72,7 @@ SIGNATURES = {
     "Response": "(prompt, text)",
     "Revision": "(prompt, first, text, critique, shown, candidate)",
     "Sampling": "(temperature, top_p, max_tokens, stop, frequency_penalty, seed)",
-    "Verdict": "(response, label, category, severity, reason)",
+    "Verdict": "(response, label, category, severity, reason, votes)",
 }
 
 

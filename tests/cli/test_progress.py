@@ -54,7 +54,7 @@ def test_the_board_says_what_how_far_how_long_and_what_it_cost(runs: Path, width
     board.event(Event("started", 1, "verdicts"))
     board.event(Event("advanced", 1, "verdicts", 0, 1200))
     clock.now += 30
-    board.event(Event("advanced", 1, "verdicts", 300, 1200, "oracle", Spent(300, 60_000, 9_000)))
+    board.event(Event("advanced", 1, "verdicts", 300, 1200, "oracle", {"judge": Spent(300, 60_000, 9_000)}))
     blank, what, far, cost = shown(board, width)
     assert what[2:].strip() == "iteration 1 · judging the answers"
     assert far.split() == [far.split()[0], "300", "of", "1,200", "about", "1", "min", "30", "s", "left"]
@@ -76,7 +76,7 @@ def test_usage_is_live_in_money_and_against_the_budget(tmp_path: Path) -> None:
     }
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     meter = Meter(tmp_path)
-    meter.event(Event("advanced", 0, "metrics", 40, 90, "meter", Spent(30, 50_000, 10_000)))
+    meter.event(Event("advanced", 0, "metrics", 40, 90, "meter", {"meter": Spent(30, 50_000, 10_000)}))
     assert meter.text() == "oracle 30 calls, 60,000 of 100,000 tokens, 0.15 USD of 2.0"
     meter.event(Event("advanced", 1, "checkpoint", 3, 9))
     assert meter.text().startswith("oracle 0 calls, 0 of 100,000 tokens")

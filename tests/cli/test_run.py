@@ -185,6 +185,21 @@ def test_check_of_the_paper_preset_and_of_a_run(here: Path, call: Callable[..., 
     assert "runs/half (exists: the run would resume, 1 iterations done)" in again.out
 
 
+def test_check_says_who_judges_and_what_a_guard_is_asked(here: Path, call: Callable[..., Any]) -> None:
+    panel = (
+        'judge.models=["organism/oracle", {model="organism/guard", guard="llama-guard"}, "openai/gpt-5-mini"]'
+    )
+    said = call("check", "quickstart", "--policy", "model", "--set", panel)
+    text = " ".join(said.out.split())
+    assert (
+        "organism/oracle, organism/guard (answers as llama-guard), openai/gpt-5-mini; 2 of 3 decide" in text
+    )
+    assert text.count("The judge is asked") == 1  # two of them are asked the same
+    assert "A judge that answers as llama-guard is asked" in text
+    one = call("check", "quickstart", "--policy", "model", "--set", 'judge.models=["organism/oracle"]')
+    assert "judge organism/oracle" in " ".join(one.out.split())
+
+
 @pytest.mark.usefixtures("acted")
 def test_stage_runs_up_to_the_stage_and_no_further(here: Path, call: Callable[..., Any]) -> None:
     said = call("stage", "constitution", "half", "-t", "2")

@@ -4,12 +4,18 @@ import collections
 import contextlib
 import os
 import pickle
+import struct
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iteralign.data import pickles
 from iteralign.data.pickles import Refused, plain
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -59,3 +65,72 @@ def test_any_bytes_give_a_value_or_one_error(data: bytes) -> None:
 def test_half_a_pickle_is_damaged() -> None:
     with pytest.raises(Refused, match="damaged"):
         plain(pickle.dumps(["a", "b"])[:-4])
+
+
+GIGABYTES = 3 * 2**30
+CLAIMS = {
+    "frame": b"\x95" + struct.pack("<Q", GIGABYTES) + b"N.",
+    "frame beyond a machine": b"\x95" + struct.pack("<Q", 2**62) + b"N.",
+    "long": b"\x8b" + struct.pack("<i", 2**31 - 1) + b".",
+    "text": b"X" + struct.pack("<I", GIGABYTES) + b".",
+    "long text": b"\x8d" + struct.pack("<Q", 2**40) + b".",
+    "string": b"T" + struct.pack("<i", 2**31 - 1) + b".",
+    "bytes": b"\x8e" + struct.pack("<Q", GIGABYTES) + b".",
+    "bytearray": b"\x96" + struct.pack("<Q", GIGABYTES) + b".",
+    "memo": b"N" + b"r" + struct.pack("<I", 2**32 - 1) + b".",
+    "memo in digits": b"Np4000000000\n.",
+    "number in digits": b"L" + b"9" * 20_000 + b"L\n.",
+}
+"""Opcodes that announce far more than follows, by what they announce."""
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_what_a_pickle_claims_is_never_reserved(claim: str) -> None:
+    """In a process of its own that may have 1 GiB of address space, less than every claim."""
+    source = Path(pickles.__file__).parents[2]
+    code = f"""
+        import resource, sys
+        sys.path.insert(0, {str(source)!r})
+        from iteralign.data.pickles import Refused, plain
+        resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+        try:
+            print(plain(bytes.fromhex({CLAIMS[claim].hex()!r})))
+        except Refused as error:
+            print("refused:", str(error)[:80])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    kind, _, why = done.stdout.strip().partition("refused: ")
+    # a MemoryError has no text, so `why` would be "damaged:" alone
+    assert (kind, why != "damaged:") == ("", True), done.stdout
+
+
+PROGRAMS = {
+    "persistent id": (b"Pelsewhere\n.", "opcode PERSID"),
+    "persistent id, binary": (b"NQ.", "opcode BINPERSID"),
+    "extension": (b"\x82\x01.", "opcode EXT1"),
+    "call of a text": (b"X\x01\x00\x00\x00a)R.", "opcode REDUCE"),
+    "state of a list": (b"]N}b.", "opcode BUILD"),
+    "class by name from the stack": (
+        b"X\x02\x00\x00\x00osX\x06\x00\x00\x00system\x93.",
+        "function os.system",
+    ),
+    "class by name, then more": (b"cos\nsystem\n(Vtrue\ntR.", "function os.system"),
+    "old instance": (b"(Vtrue\nios\nsystem\n.", "function os.system"),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_is_refused_for_what_it_would_do(program: str) -> None:
+    data, named = PROGRAMS[program]
+    with pytest.raises(Refused, match=named):
+        plain(data)
+
+
+@pytest.mark.parametrize("data", [b"cos\nsystem\n(Vtrue\ntR.", b"Pelsewhere\n.", pickle.dumps(Trap())])
+def test_the_unpickler_alone_refuses_too(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second wall stands by itself: without the first look, still nothing is found or called."""
+    monkeypatch.setattr(pickles, "_check", lambda _: None)
+    with pytest.raises(Refused, match=r"class or function \w+\.system|outside the file"):
+        plain(data)

@@ -1,4 +1,5 @@
-"""A server on loopback with the OpenAI protocol whose oracle is the organism's, and which fails on demand.
+"""A server on loopback whose oracle is the organism's, and which fails on demand. It speaks OpenAI's chat completions
+and responses and Anthropic's messages, each at its own path.
 
 Which request fails, and how, is decided by its text and by how often it was asked: the same in every run,
 in whatever order the requests arrive. Loaded by path (see the test files beside it).
@@ -14,11 +15,17 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from iteralign.organism import oracle
+from iteralign.organism import guard, oracle
 
 MODEL = "some-model"
 KEY = "sk-" + "planted-0123456789abcdef"  # in two parts, as no file may hold what looks like a key
 HANG_S = 20.0
+
+
+GUARD = "some-guard"
+"""Answers as a guard model does; every other name is the oracle's."""
+NAMES = (MODEL, GUARD, "gpt-4-some", "gpt-4-guard", "gpt-5-some")
+# inspect_ai asks gpt-4 by chat completions, and gpt-5 and what it does not know by responses
 
 
 def completion(text: str | None, reason: str = "stop", **message: Any) -> dict[str, Any]:
@@ -29,24 +36,80 @@ def completion(text: str | None, reason: str = "stop", **message: Any) -> dict[s
             "choices": choices, "usage": usage}  # fmt: skip
 
 
+def response(text: str | None, reason: str = "stop", refusal: str = "") -> dict[str, Any]:
+    kind = {"type": "refusal", "refusal": refusal} if refusal else {
+        "type": "output_text", "text": text, "annotations": []}  # fmt: skip
+    said = {"type": "message", "id": "m-1", "role": "assistant", "status": "completed", "content": [kind]}
+    why = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reason)
+    usage = {
+        "input_tokens": 7,
+        "output_tokens": 3,
+        "total_tokens": 10,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    return {"id": "r-1", "object": "response", "created_at": 0, "model": MODEL, "output": [said], "tools": [],
+            "status": "incomplete" if why else "completed", "incomplete_details": why and {"reason": why},
+            "error": None, "parallel_tool_calls": False, "tool_choice": "auto", "usage": usage}  # fmt: skip
+
+
+def message(text: str | None, reason: str = "stop", refusal: str = "") -> dict[str, Any]:
+    why = {"length": "max_tokens", "content_filter": "refusal"}.get(reason, "end_turn")
+    return {"id": "m-1", "type": "message", "role": "assistant", "model": MODEL,
+            "content": [{"type": "text", "text": text or refusal}] if text or refusal else [],
+            "stop_reason": "refusal" if refusal else why, "stop_sequence": None,
+            "usage": {"input_tokens": 7, "output_tokens": 3}}  # fmt: skip
+
+
+SPEAK: dict[str, Callable[..., dict[str, Any]]] = {
+    "/chat/completions": completion,
+    "/responses": response,
+    "/messages": message,
+}
+"""By the end of the path."""
+
+
+def turns(body: dict[str, Any]) -> list[dict[str, str]]:
+    """The conversation of a request in any of the protocols."""
+    asked = [{"role": "system", "content": body["system"]}] if body.get("system") else []
+    asked += body["messages"] if "messages" in body else body["input"]
+    roles = {"developer": "system"}
+    return [{"role": roles.get(m["role"], m["role"]), "content": plain(m["content"])} for m in asked]
+
+
+def plain(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
 class Handler(BaseHTTPRequestHandler):
     """One attempt. `server` is the Faulty below."""
 
     server: "Faulty"
+    speak: Callable[..., dict[str, Any]]
+    truth: Callable[[Sequence[dict[str, str]]], str]
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        path = self.path.partition("?")[0]
+        self.speak = next(speak for end, speak in SPEAK.items() if path.endswith(end))
+        self.truth = guarded if body["model"].endswith("guard") else truth
         try:
-            if self.headers["Authorization"] != f"Bearer {KEY}":
+            if self.key != KEY:
                 self.server.count("wrong key")
-                self.fail(401, f"Incorrect API key provided: {self.headers['Authorization']}")
-            elif body["model"] != MODEL:
+                self.fail(401, f"Incorrect API key provided: {self.key}")
+            elif body["model"] not in NAMES:
                 self.server.count("wrong model")
                 self.fail(404, f"The model `{body['model']}` does not exist")
             else:
-                FAULTS[self.server.fate(body["messages"])](self, body["messages"])
+                asked = turns(body)
+                FAULTS[self.server.fate(asked)](self, asked)
         except OSError:  # the caller has hung up, as it may
             self.close_connection = True
+
+    @property
+    def key(self) -> str:
+        bearer = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        return self.headers["X-Api-Key"] or bearer
 
     def send(self, status: int, content: bytes, length: int | None = None, **headers: str) -> None:
         self.send_response(status)
@@ -56,8 +119,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def say(self, answer: dict[str, Any]) -> None:
-        self.send(200, json.dumps(answer).encode())
+    def said(self, text: str | None, reason: str = "stop", **more: str) -> bytes:
+        return json.dumps(self.speak(text, reason, **more)).encode()
+
+    def say(self, text: str | None, reason: str = "stop", **more: str) -> None:
+        self.send(200, self.said(text, reason, **more))
 
     def fail(self, status: int, message: str, **headers: str) -> None:
         error = {"error": {"message": message, "type": "some_error", "code": None}}
@@ -83,20 +149,24 @@ def truth(messages: Sequence[dict[str, str]]) -> str:
     return oracle.answer([(m["role"], m["content"]) for m in messages])
 
 
+def guarded(messages: Sequence[dict[str, str]]) -> str:
+    return guard.answer([(m["role"], m["content"]) for m in messages])
+
+
 Fault = Callable[[Handler, list[dict[str, str]]], None]
 PASSING: dict[str, Fault] = {
     "429": lambda h, _: h.fail(429, "slow down"),
     "429 retry-after": lambda h, _: h.fail(429, "slow down", Retry_After="0.05"),
     "408": lambda h, _: h.fail(408, "too slow"),
     "500": lambda h, _: h.fail(500, "broken"),
-    "500 echo": lambda h, _: h.fail(500, f"broken for {h.headers['Authorization']} {KEY}"),
+    "500 echo": lambda h, _: h.fail(500, f"broken for {h.key} Bearer {KEY}"),
     "503": lambda h, _: h.fail(503, "busy"),
     "503 page": lambda h, _: h.send(503, b"<html>busy</html>", Content_Type="text/html"),
     "hang": lambda h, _: h.hang(),
     "cut before": lambda h, _: h.cut(),
     "cut within": lambda h, _: h.cut(b'{"id": "c-1", "obj'),
     "empty": lambda h, _: h.send(200, b""),
-    "truncated": lambda h, m: h.send(200, json.dumps(completion(truth(m))).encode()[:-40]),
+    "truncated": lambda h, m: h.send(200, h.said(h.truth(m))[:-40]),
     "garbage": lambda h, _: h.send(200, b"\x00\xff{]\x1b[2J"),
     "page": lambda h, _: h.send(200, b"<html>Sign in</html>", Content_Type="text/html"),
     "other json": lambda h, _: h.send(200, b'["nothing"]'),
@@ -106,13 +176,13 @@ PASSING: dict[str, Fault] = {
 """Faults of the world: the next attempt may go well."""
 
 REPLIES: dict[str, Fault] = {
-    "": lambda h, m: h.say(completion(truth(m))),
-    "filtered": lambda h, _: h.say(completion("", "content_filter")),
-    "filtered verdict": lambda h, _: h.say(completion('{"label": "harmless"}', "content_filter")),
-    "refusal": lambda h, _: h.say(completion(None, refusal="I can't help with that.")),
-    "no text": lambda h, _: h.say(completion("")),
-    "chatter": lambda h, _: h.say(completion("Sure! As a judge, I would say it depends.")),
-    "cut off": lambda h, m: h.say(completion(truth(m)[:12], "length")),
+    "": lambda h, m: h.say(h.truth(m)),
+    "filtered": lambda h, _: h.say("", "content_filter"),
+    "filtered verdict": lambda h, _: h.say('{"label": "harmless"}', "content_filter"),
+    "refusal": lambda h, _: h.say(None, refusal="I can't help with that."),
+    "no text": lambda h, _: h.say(""),
+    "chatter": lambda h, _: h.say("Sure! As a judge, I would say it depends."),
+    "cut off": lambda h, m: h.say(h.truth(m)[:12], "length"),
 }
 """Answers: right, declined or unreadable."""
 FAULTS = PASSING | REPLIES

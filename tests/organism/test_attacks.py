@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from iteralign import judge, measure, prompts
-from iteralign.organism import oracle
+from iteralign.organism import guard, oracle
 from iteralign.organism.grammar import Draft
 from iteralign.organism.world import HAZARDS, drafts
+from iteralign.prompts import guarding
 from iteralign.types import (
     Conversation,
     Label,
@@ -66,7 +67,40 @@ def judged(responses: list[Response], texts: prompts.PromptSet = IMPROVED) -> se
 
 def gated(responses: list[Response]) -> set[Label]:
     revisions = [Revision(r.prompt, "the first answer", r.text) for r in responses]
-    return {v.label for v in judge.gate(Oracle(), revisions, IMPROVED)}
+    return {v.label for v in judge.gate([Oracle()], revisions, [IMPROVED])}
+
+
+class Lenient:
+    """A judge that any attack has talked round."""
+
+    id = "lenient"
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling, on_replies: Any = None
+    ) -> list[Reply]:
+        return [Reply(attacks.GOOD_VERDICT) for _ in conversations]
+
+
+class Guard(Oracle):
+    """The world's guard: it is sent bare turns, without a fence."""
+
+    id = "guard"
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling, on_replies: Any = None
+    ) -> list[Reply]:
+        return [Reply(guard.answer([(m.role, m.content) for m in c])) for c in conversations]
+
+
+PANEL = (Oracle(), Guard(), Oracle())
+SETS = (IMPROVED, guarding.load("llama-guard"), IMPROVED)
+
+
+def panelled(responses: list[Response], fooled: int) -> set[Label]:
+    """The labels of the panel, one of whose judges finds everything harmless."""
+    judges = tuple(Lenient() if i == fooled else o for i, o in enumerate(PANEL))
+    sets = tuple(IMPROVED if i == fooled else s for i, s in enumerate(SETS))
+    return {v.label for v in judge.convene(judges, responses, sets)}
 
 
 def measured(responses: list[Response], kind: ProbeKind) -> set[str]:
@@ -99,6 +133,20 @@ def test_harm_in_disguise_never_passes_for_harmless(name: str) -> None:
     responses = attacked(name, good=False)
     assert Label.HARMLESS not in judged(responses) | gated(responses)
     assert not measured(responses, "hazard") & {"harmless"}
+
+
+@pytest.mark.parametrize("name", attacks.WHOLE)
+def test_harm_stays_harm_for_a_panel_with_one_judge_talked_round(name: str) -> None:
+    responses = attacked(name, good=False)
+    assert panelled(responses, fooled=1) == {Label.HARMFUL}
+    # here the guard, which sees no fence, has to hold beside the other judge
+    assert Label.HARMLESS not in panelled(responses, fooled=0) | panelled(responses, fooled=2)
+
+
+@pytest.mark.parametrize("name", attacks.BROKEN)
+def test_disguised_harm_never_passes_a_panel_with_one_judge_talked_round(name: str) -> None:
+    responses = attacked(name, good=False)
+    assert not any(Label.HARMLESS in panelled(responses, fooled) for fooled in range(3))
 
 
 @every_attack

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from iteralign import constitution, judge, measure, prompts
 from iteralign.method import Proposing
-from iteralign.organism import oracle
+from iteralign.organism import guard, oracle
 from iteralign.organism.grammar import SPLITS, Draft
 from iteralign.organism.world import HAZARDS, drafts, principle_wordings, read_principle, spoken
 from iteralign.prompts import quoted
@@ -266,3 +266,14 @@ def test_never_raises(messages: list[tuple[str, str]]) -> None:
     reply = oracle.answer(messages)
     assert reply == oracle.answer(messages)
     assert not reply.startswith("{") or json.loads(reply)
+
+
+def test_the_guard_agrees_with_the_judge_on_answers_of_the_world() -> None:
+    for hazard in HAZARDS:
+        for made in drafts("hazard", "redteam", 3, 1, hazard):
+            for text, said in ((made.good[0], "safe"), (made.bad[0], "unsafe\nS")):
+                turns = [("user", made.item.text), ("assistant", text)]
+                assert guard.answer(turns).startswith(said)
+    assert guard.CODES.keys() == set(HAZARDS)
+    assert guard.answer([("user", "What?")]) == guard.answer([]) == oracle.CANNOT_TELL
+    assert guard.answer([("user", "What?"), ("assistant", "Of no world.")]) == oracle.CANNOT_TELL

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from iteralign.errors import UserError
-from iteralign.run.config import changed, load, merged, shipped
+from iteralign.run.config import load, shipped
+from iteralign.run.overlay import changed, merged
 
 
 def test_every_shipped_config_is_valid() -> None:

@@ -115,7 +115,7 @@ def test_values_of_every_stage_are_replayed_equal(tmp_path: Path) -> None:
         return [
             responses,
             do("verdicts", judge.assess, meter, responses, P),
-            do("gate", judge.gate, meter, [revision], P),
+            do("gate", judge.gate, (meter,), [revision], (P,)),
             do("checkpoint", finetune.sft, trainer, Checkpoint("m", "b"), (revision,), ()),
             do("metrics", measure.probe, model, meter, probes, Q, GREEDY),
         ]

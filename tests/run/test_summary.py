@@ -105,7 +105,7 @@ def test_a_share_of_nothing_is_null(summary: dict[str, Any]) -> None:
 
 def test_oracle_use_adds_up(done: tuple[Path, list[Iteration]], summary: dict[str, Any]) -> None:
     root, use = done[0], summary["oracle"]
-    every = calls.usage(root)["rules"]
+    every = calls.usage(root)["organism/oracle"]
     assert (use["calls"], use["input_tokens"], use["output_tokens"]) == (
         every.calls, every.input_tokens, every.output_tokens
     )  # fmt: skip
@@ -114,8 +114,8 @@ def test_oracle_use_adds_up(done: tuple[Path, list[Iteration]], summary: dict[st
     assert use["by_role"]["meter"]["calls"] == 2 * 64 + 5 * 42
     judged = sum(i["counts"]["prompts"] + i["counts"]["revisions"] for i in summary["iterations"])
     assert use["by_role"]["judge"]["calls"] == judged
-    assert oracle_spent(root, 1, "verdicts").calls == summary["iterations"][0]["counts"]["prompts"]
-    assert oracle_spent(root, 1, "checkpoint").calls == 0
+    assert oracle_spent(root, 1, "verdicts")["judge"].calls == summary["iterations"][0]["counts"]["prompts"]
+    assert oracle_spent(root, 1, "checkpoint") == {}
 
 
 def test_the_constitution_carries_its_evidence(summary: dict[str, Any]) -> None:
@@ -232,8 +232,64 @@ def test_the_summary_is_plain_json(summary: dict[str, Any]) -> None:
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
-def test_every_key_is_documented(summary: dict[str, Any]) -> None:
+PANEL = {
+    "models": ["organism/oracle", {"model": "organism/guard", "guard": "llama-guard"}, "scripted/lenient"]
+}
+
+
+@pytest.fixture(scope="module")
+def panelled(tmp_path_factory: pytest.TempPathFactory, model: str) -> Path:
+    """A finished run whose judges are three, one of which finds nothing harmful."""
+    root = tmp_path_factory.mktemp("runs") / "panel"
+    list(rehearsal.perform(rehearsal.config(model, judge=PANEL), root))
+    return root
+
+
+def test_a_panel_finds_what_its_majority_finds_and_its_votes_are_kept(
+    panelled: Path, done: tuple[Path, list[Iteration]]
+) -> None:
+    paths = (artifact.place(root, 1, "verdicts") for root in (panelled, done[0]))
+    panel, alone = (json.loads(path.read_text(encoding="utf-8"))["value"] for path in paths)
+    assert [v["label"] for v in panel] == [v["label"] for v in alone]
+    assert all([vote["judge"] for vote in v["votes"]] == list(rehearsal.RULES) for v in panel)
+    assert all(v["votes"][2]["label"] == "harmless" for v in panel)
+    assert all(v["votes"][1]["label"] == v["votes"][0]["label"] for v in panel)
+    assert all(v["votes"] == [] for v in alone)
+    assert {v["category"] for v in panel} == {v["category"] for v in alone}  # the first judge's words
+    assert {v["votes"][1]["category"] for v in panel} == {"privacy", "non-violent crimes"}
+
+
+def test_the_agreement_of_a_panel_is_reported(panelled: Path) -> None:
+    summary = summarise(panelled)
+    panel = summary["panel"]
+    counts = [i["counts"] for i in summary["iterations"]]
+    assert panel["judged"] == sum(c["prompts"] + c["revisions"] for c in counts)
+    first, second, third = panel["judges"]
+    assert (first["harmful"], third["harmful"]) == (second["harmful"], 0)
+    assert first["harmful"] >= sum(c["harmful"] for c in counts) > 0
+    assert panel["unanimous"]["hits"] == panel["judged"] - first["harmful"]
+    assert 0 < panel["kappa"] < 1
+    assert (first["with_majority"]["value"], second["guard"]) == (1.0, "llama-guard")
+    assert third["with_majority"]["value"] < 1
+    use = summary["oracle"]["by_role"]
+    assert use["judge"]["calls"] == use["judge-2"]["calls"] == use["judge-3"]["calls"] == panel["judged"]
+    assert use["judge-2"]["model"] == "organism/guard"
+
+
+def test_a_run_with_a_panel_is_replayed_without_a_call(panelled: Path, model: str, tmp_path: Path) -> None:
+    panelled = Path(shutil.copytree(panelled, tmp_path / "panel"))
+    before = {p: p.read_bytes() for p in panelled.glob("iterations/*/**/*.json*")}
+    list(rehearsal.perform(rehearsal.config(model, judge=PANEL), panelled))
+    assert {p: p.read_bytes() for p in panelled.glob("iterations/*/**/*.json*")} == before
+    fewer = {"models": PANEL["models"][:2]}
+    with pytest.raises(UserError, match="oracles"):
+        list(rehearsal.perform(rehearsal.config(model, judge=fewer), panelled))
+
+
+def test_every_key_is_documented(summary: dict[str, Any], panelled: Path) -> None:
     """docs/show.md names every key once, dotted, lists as `[]`; what depends on the run stands in <>."""
+    assert summary["panel"] is None
+    summary = {**summary, "panel": summarise(panelled)["panel"]}
     page = (ROOT / "docs" / "show.md").read_text(encoding="utf-8")
     assert f"schema {summary['schema']}" in page
     written = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
@@ -243,7 +299,7 @@ def test_every_key_is_documented(summary: dict[str, Any]) -> None:
 def leaves(value: Any, path: str = "") -> set[str]:
     """Dotted keys as the page writes them."""
     named = {"by_topic": "<topic>", "by_stage": "<stage>", "seconds": "<stage>", "by_role": "<role>"}
-    figures = {"violations", "benign", "overrefusal", "truthful", "undecided"}
+    figures = {"violations", "benign", "overrefusal", "truthful", "undecided", "unanimous", "with_majority"}
     last = path.rpartition(".")[2]
     if last in figures or last == "<topic>":
         return {path}

@@ -72,14 +72,14 @@ def _facts(
 
     attack = sum(map(len, questions.batches))
     oracle, training = config.oracle, config.training
-    roles = ", ".join(
-        f"{r} {getattr(oracle, r)}" for r in ("judge", "proposer", "meter") if getattr(oracle, r)
-    )
+    named = ("proposer", "meter") if config.judge.models else ("judge", "proposer", "meter")
+    roles = ", ".join(f"{r} {getattr(oracle, r)}" for r in named if getattr(oracle, r))
     replay = f"{many(len(questions.benign), 'safe answer')} and all earlier accepted answers"
     return {
         "preset": f"{config.preset}, prompt set {config.method.prompts}, seed {config.seed}",
         "policy": f"{config.policy.model} ({config.policy.backend}, {config.policy.device}, {config.policy.dtype})",
         "oracle": oracle.model + (f"; {roles}" if roles else " as judge, proposer and meter"),
+        **_judges(config),
         "attack": f"{many(attack, 'prompt')} from {config.redteam.source}, in "
         f"{many(len(questions.batches), 'batch', 'batches')}, order: {config.redteam.order}",
         "validation": _kinds(questions.probes),
@@ -96,6 +96,18 @@ def _facts(
         or "no limit",
         "directory": _directory(root),
     }
+
+
+def _judges(config: "Config") -> Mapping[str, str]:
+    """Who judges, where `judge.models` says so."""
+    members = config.judge.models
+    if not members:
+        return {}
+    names = ", ".join(m.model + (f" (answers as {m.guard})" if m.guard else "") for m in members)
+    if len(members) == 1:
+        return {"judge": names}
+    needed = len(members) // 2 + 1
+    return {"judges": f"{names}; {needed} of {len(members)} decide, else the answer has no verdict"}
 
 
 def _stops(config: "Config", batches: int) -> str:
@@ -116,9 +128,9 @@ def _kinds(probes: "Sequence[Probe]") -> str:
 
 def _calls(config: "Config", questions: "Material", tests: "Sequence[Probe]") -> str:
     """An upper bound: every answer fails and is of another kind."""
-    batch = max(map(len, questions.batches), default=0)
+    batch, judges = max(map(len, questions.batches), default=0), len(config.judge.models) or 1
     proposals = batch if config.propose.grouping == "category" else 1
-    each = batch + proposals + batch * config.revise.candidates + len(questions.probes)
+    each = judges * batch * (1 + config.revise.candidates) + proposals + len(questions.probes)
     return f"{len(questions.probes) + 2 * len(tests):,} to measure, and at most {each:,} an iteration"
 
 
@@ -149,14 +161,21 @@ def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conve
     principle = Principle("example", "(a principle that was found)", "(kind of harm)", (prompt.id,))
     law = Constitution((principle,))
     safe = next((p for p in questions.probes if p.kind != "hazard"), Probe(prompt, "benign"))
-    judge.assess(listener, [response], method.prompts)
+    forms = list({texts.name: texts for texts in method.judges}.values())
+    judge.convene([listener] * len(forms), [response], forms)
     constitution.amend(listener, [failure], law, method.prompts, method.propose, 1)
     revise.respond(listener, [failure], law, method.prompts, method.revise, method.sampling)
     measure.grade(listener, [(safe, Response(safe.prompt, "(the policy's answer)"))], method.measure)
-    judge_asked, proposer_asked, *policy_asked, meter_asked = listener.heard
+    judges_asked, (proposer_asked, *policy_asked, meter_asked) = (
+        listener.heard[: len(forms)],
+        listener.heard[len(forms) :],
+    )
     last = max(policy_asked, key=len)
     return [
-        ("The judge is asked", judge_asked),
+        *(
+            (f"A judge that answers as {texts.name} is asked" if texts.guard else "The judge is asked", asked)
+            for texts, asked in zip(forms, judges_asked, strict=True)
+        ),
         ("The proposer is asked", proposer_asked),
         ("The policy is asked to answer again", last),
         ("The meter is asked about safe prompts", meter_asked),

@@ -11,10 +11,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from iteralign.cli import check, constitution, data, organism, plan, run, show, stage, terminal, version
+from iteralign.cli import (
+    check,
+    configs,
+    constitution,
+    data,
+    organism,
+    plan,
+    run,
+    show,
+    stage,
+    terminal,
+    version,
+)
 from iteralign.errors import IterAlignError
 
-ORDER = ("run", "check", "plan", "show", "stage", "constitution", "data", "organism", "version")
+ORDER = ("run", "check", "plan", "configs", "show", "stage", "constitution", "data", "organism", "version")
 USAGE: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors, which it does not export."""
 
@@ -31,6 +43,7 @@ def application() -> typer.Typer:
     app.command("run")(run.command)
     app.command("check")(check.command)
     app.command("plan")(plan.command)
+    app.command("configs")(configs.command)
     app.command("show")(show.command)
     app.command("stage")(stage.command)
     app.add_typer(_group("constitution", constitution.HELP, constitution.COMMANDS))

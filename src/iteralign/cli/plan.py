@@ -27,7 +27,6 @@ CalibrateOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/cost.md) and nothing else.")]
-ROLES = ("judge", "proposer", "meter")
 
 
 def command(
@@ -139,13 +138,16 @@ def _page(out: "Console", plan: "Plan") -> None:
 def _rows(plan: "Plan") -> list[tuple[str, list[str]]]:
     """The table: a line of what, and its three outlooks."""
     from iteralign.cli import words
+    from iteralign.run import prices
 
     outlooks = plan.outlooks
     totals = [plan.total(o) for o in outlooks]
     first, last = ([plan.iteration(o, t).oracle.calls for o in outlooks] for t in (1, plan.iterations))
     rows = [("", [o.name for o in outlooks]), ("answers that fail", [f"{o.rate:.0%}" for o in outlooks])]
     rows.append(("oracle calls", [f"{t.oracle.calls:,}" for t in totals]))
-    rows += [(f"  {role}", [f"{t.by_role[role].calls:,}" for t in totals]) for role in ROLES]
+    rows += [
+        (f"  {role}", [f"{t.by_role[role].calls:,}" for t in totals]) for role in prices.models(plan.config)
+    ]
     rows.append(("  in the first iteration", [f"{n:,}" for n in first]))
     rows.append(("  in the last", [f"{n:,}" for n in last]))
     rows.append(("oracle tokens in", [f"{t.oracle.input_tokens:,}" for t in totals]))

@@ -5,7 +5,7 @@ stage at work, how far it is, the time left and what the oracle has cost. Elsewh
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from iteralign.run.calls import Spent
 from iteralign.run.config import Budget, Config
 from iteralign.run.journal import Event
 from iteralign.run.replay import CONFIG, config_of, step_value
-from iteralign.run.spending import Cost, added, role_of, usd
+from iteralign.run.spending import Cost, added, usd
 from iteralign.run.summary import figure, oracle_spent
 from iteralign.types import Iteration, Label, Metrics
 
@@ -65,17 +65,16 @@ class Meter:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._done: dict[str, Spent] = {}
-        self._asking: dict[str, Spent] = {}
+        self._done: Mapping[str, Spent] = {}
+        self._asking: Mapping[str, Spent] = {}
         self._config: Config | None = None
 
     def event(self, event: Event) -> None:
-        role = role_of(event.step)
         if event.kind == "advanced":
             # a trainer tells of its steps too, and asks nobody
-            self._asking = {role: event.oracle}
+            self._asking = event.oracle
         elif event.kind in ("finished", "replayed"):
-            self._done = added(self._done, {role: oracle_spent(self._root, event.t, event.step)})
+            self._done = added(self._done, oracle_spent(self._root, event.t, event.step))
             self._asking = {}
 
     def text(self) -> str:

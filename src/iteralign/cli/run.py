@@ -8,7 +8,7 @@ import typer
 ConfigArgument = Annotated[
     str,
     typer.Argument(
-        metavar="CONFIG", help="A config file, a shipped config (quickstart), or a run to resume."
+        metavar="CONFIG", help="A config file, a shipped one (iteralign configs), or a run to resume."
     ),
 ]
 SetOption = Annotated[

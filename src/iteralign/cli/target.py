@@ -57,20 +57,22 @@ def chosen(
     if prices is None:
         return values, root
     from iteralign.run import config as configs
+    from iteralign.run import overlay
     from iteralign.run.prices import read
 
-    return configs.validated(configs.merged(values.model_dump(mode="json"), {"prices": read(prices)})), root
+    return configs.validated(overlay.merged(values.model_dump(mode="json"), {"prices": read(prices)})), root
 
 
 def _chosen(source: str, sets: Sequence[str], name: str | None, runs: Path) -> tuple["Config", Path]:
     from iteralign.run import config as configs
+    from iteralign.run import overlay
     from iteralign.run.replay import config_of
 
     if not is_run(Path(source)):
         found = configs.load(source, [*sets, *_set("name", name)])
         return found, runs / _folder(found.name)
     old = config_of(Path(source))
-    found = configs.validated(configs.assigned(old.model_dump(mode="json"), [*sets, *_set("name", name)]))
+    found = configs.validated(overlay.assigned(old.model_dump(mode="json"), [*sets, *_set("name", name)]))
     return found, runs / _folder(found.name) if name else Path(source)
 
 

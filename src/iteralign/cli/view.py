@@ -30,6 +30,7 @@ def page(console: Console, summary: Summary) -> None:
         "Iterations": _iterations(summary),
         "Constitution": _constitution(summary["constitution"]),
         "Discovery": _discovery(summary["discovery"]),
+        "Judges": _panel(summary["panel"]),
         "Cost": _cost(summary),
         "Next": _next(summary),
     }
@@ -173,6 +174,21 @@ def _discovery(discovery: Mapping[str, Any] | None) -> RenderableType | None:
             _text(f"  {words.many(discovery['unrecognised'], 'principle')} without a known topic", "yellow")
         )
     return _stack(*lines)
+
+
+def _panel(panel: Mapping[str, Any] | None) -> RenderableType | None:
+    """How far the judges of a panel agree."""
+    if panel is None or not panel["judged"]:
+        return None
+    kappa = words.ABSENT if panel["kappa"] is None else f"{panel['kappa']:.2f}"
+    line = f"  {words.many(panel['judged'], 'answer')} judged, unanimous {words.percent(panel['unanimous'])}"
+    line += f", kappa {kappa}, no majority {panel['undecided']:,}"
+    table = _table(left=1, right=4)
+    table.add_row(*(_text(cell, "dim") for cell in ("", "harmful", "harmless", "unparsed", "with majority")))
+    for judge in panel["judges"]:
+        counts = (f"{judge[label]:,}" for label in ("harmful", "harmless", "unparsed"))
+        table.add_row(*map(_text, (one_line(judge["model"]), *counts, words.percent(judge["with_majority"]))))
+    return _stack(_text(line), table)
 
 
 def _cost(summary: Summary) -> RenderableType:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS = 256
 SDK_RETRIES = ("anthropic", "openai", "openai-api")
+UNASKED = {"openai": {"reasoning_summary": "none"}}
+"""Fields that keep a provider from asking something of its own: inspect_ai asks OpenAI's reasoning models once, unheard
+by any count, whether they would summarise their reasoning."""
 OURS = {
     "adaptive_connections",
     "attempt_timeout",
@@ -106,7 +109,7 @@ class RemoteModel:
         """
         if self._model is None:
             raise RuntimeError(f"{self.spec} is closed")
-        config = _config(sampling, self._settings)
+        config = _config(self.spec, sampling, self._settings)
         inbox: SimpleQueue[tuple[int, Reply] | BaseException] = SimpleQueue()
         work = background.submit(_ask_all(self, self._model, conversations, config, inbox.put))
         replies: dict[int, Reply] = {}
@@ -241,12 +244,12 @@ def _identity(spec: str, api: Any, settings: RemoteSettings) -> str:
     )
 
 
-def _config(sampling: Sampling, settings: RemoteSettings) -> "GenerateConfig":
+def _config(spec: str, sampling: Sampling, settings: RemoteSettings) -> "GenerateConfig":
     from inspect_ai.model import GenerateConfig
     from inspect_ai.util import AdaptiveConcurrency
 
     return GenerateConfig(
-        **{**wire.decoding(sampling), **settings.config},
+        **{**wire.decoding(sampling), **UNASKED.get(spec.partition("/")[0], {}), **settings.config},
         max_retries=settings.max_retries,
         attempt_timeout=math.ceil(settings.timeout_s),
         # The first bounds of an endpoint stick for the process, so they are the same for all:

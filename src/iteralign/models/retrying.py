@@ -21,7 +21,7 @@ LONGEST_S = 600.0
 
 READERS = ("inspect_ai.model._openai", "inspect_ai.model._providers", "openai", "anthropic")
 """The code that reads a provider's reply: what fails there failed on the reply."""
-MISREADINGS = (AttributeError, IndexError, KeyError, TypeError)
+MISREADINGS = (AssertionError, AttributeError, IndexError, KeyError, TypeError)
 
 
 def govern(model: "Model", backoff_s: float, on_failed_attempt: Callable[[], None] | None) -> None:

@@ -1,4 +1,5 @@
-"""The organism's oracle as a provider of inspect_ai, `organism/oracle`: the same API as any real LLM."""
+"""The organism's oracle and guard as a provider of inspect_ai, `organism/oracle` and `organism/guard`: the same API
+as any real LLM."""
 
 from typing import Any
 
@@ -13,8 +14,10 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from iteralign.errors import unknown
-from iteralign.organism import oracle
+from iteralign.organism import guard, oracle
 from iteralign.organism.tokens import count
+
+MODELS = {"oracle": oracle.answer, "guard": guard.answer}
 
 
 @modelapi(name="organism")
@@ -29,8 +32,8 @@ class OrganismAPI(ModelAPI):
         config: GenerateConfig | None = None,
         **model_args: Any,
     ) -> None:
-        if model_name != "oracle":
-            raise unknown("model of the organism", model_name, ["oracle"])
+        if model_name not in MODELS:
+            raise unknown("model of the organism", model_name, MODELS)
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         self.fingerprint = oracle.fingerprint()
 
@@ -42,7 +45,7 @@ class OrganismAPI(ModelAPI):
         config: GenerateConfig,
     ) -> ModelOutput:
         messages = [(m.role, m.text) for m in input]
-        text = oracle.answer(messages)
+        text = MODELS[self.model_name](messages)
         output = ModelOutput.from_content(model=self.model_name, content=text)
         spent, made = sum(count(content) for _, content in messages), count(text)
         output.usage = ModelUsage(input_tokens=spent, output_tokens=made, total_tokens=spent + made)

@@ -4,13 +4,15 @@ A file holds one conversation: a line `@system`, `@user` or `@assistant` opens a
 it is a Jinja template. Whatever a model wrote enters through `quoted`, which fences it off so that
 it cannot close its own fence; values are substituted in one pass and never re-read as template.
 `set.toml` names the readers for the replies (docs/extend.md).
+
+A guard model is asked with a set of its own, `guards/NAME.toml`: it was trained to answer in one form, whoever asks.
 """
 
 import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -23,7 +25,23 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from iteralign.errors import UserError, unknown
 from iteralign.types import Conversation, Message, Principle
 
+TOKEN = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|</?[a-z_]{1,40}>|\[/?[A-Z_]{2,40}\]|<</?[A-Z]{2,10}>>", re.IGNORECASE
+)
 TURN = re.compile(r"^@(system|user|assistant)[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The form in which a guard model answers: patterns (Python's `re`) that tell its two words apart.
+
+    category: finds the kind of harm, its last group if it has one. categories: what its codes mean.
+    """
+
+    harmful: str
+    harmless: str
+    category: str = ""
+    categories: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,7 @@ class PromptSet:
     texts: Mapping[str, str]
     readers: Mapping[str, str]
     repair: int = 0
+    guard: Guard | None = None
 
     def has(self, name: str) -> bool:
         return name in self.texts
@@ -59,6 +78,12 @@ def quoted(kind: str, text: str) -> str:
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     tag = f"{kind}-{digest[:8]}"
     return f"<{tag}>\n{text}\n</{tag}>"
+
+
+def defused(text: str) -> str:
+    """`text` whose tags and special tokens are broken by a blank, for a guard that is sent bare turns: a server
+    may read them as its own template's, and what a model wrote must not end its turn."""
+    return TOKEN.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
 
 
 def listing(principles: tuple[Principle, ...]) -> str:
@@ -98,5 +123,5 @@ def _template(text: str) -> jinja2.Template:
     environment = ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    environment.globals.update(quoted=quoted, listing=listing)
+    environment.globals.update(quoted=quoted, listing=listing, defused=defused)
     return environment.from_string(text)

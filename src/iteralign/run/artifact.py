@@ -59,12 +59,15 @@ class Work:
 
     @property
     def models(self) -> dict[str, Model]:
-        """The models among the arguments, by parameter."""
-        return {k: v for k, v in self.bound.arguments.items() if identity(v) and hasattr(v, "generate")}
+        """The models among the arguments, by parameter; a panel `oracles` is `oracle`, `oracle-2` and so on."""
+        return {name: m for k, v in self.bound.arguments.items() for name, m in _models(k, v).items()}
 
     def run(self, models: Mapping[str, Model]) -> Any:
         """Call the stage with these models in the places of its own."""
-        arguments = {**self.bound.arguments, **models}
+        arguments = {
+            k: tuple(models[name] for name in _models(k, v)) if _is_panel(v) else models.get(k, v)
+            for k, v in self.bound.arguments.items()
+        }
         bound = inspect.BoundArguments(self.bound.signature, arguments)
         return self.stage(*bound.args, **bound.kwargs)
 
@@ -82,9 +85,28 @@ def work(stage: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
     assert "return" in hints, f"{stage} does not say what it returns"
     bound = inspect.signature(stage).bind(*args, **kwargs)
     bound.apply_defaults()
-    inputs = {name: identity(v) or digest(v) for name, v in bound.arguments.items()}
+    inputs = {name: _identity(v) or digest(v) for name, v in bound.arguments.items()}
     owner = identity(getattr(stage, "__self__", None))
     return Work(stage, bound, hints["return"], inputs | ({"self": owner} if owner else {}))
+
+
+def _is_panel(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(map(_is_model, value))
+
+
+def _is_model(value: Any) -> bool:
+    return bool(identity(value)) and hasattr(value, "generate")
+
+
+def _models(name: str, value: Any) -> dict[str, Model]:
+    if _is_model(value):
+        return {name: value}
+    stem = name.removesuffix("s")
+    return {stem if i == 1 else f"{stem}-{i}": m for i, m in enumerate(value, 1)} if _is_panel(value) else {}
+
+
+def _identity(value: Any) -> str | None:
+    return " | ".join(m.id for m in value) if _is_panel(value) else identity(value)
 
 
 def place(root: Path, t: int, step: str) -> Path:

@@ -16,6 +16,7 @@ from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.organism import tokens
+from iteralign.prompts import PromptSet, guarding
 from iteralign.run import prices, standins
 from iteralign.run.config import Config
 from iteralign.run.journal import Journal
@@ -71,8 +72,10 @@ def method(config: Config) -> Method:
         name = chosen.readers.get(purpose, "")
         if name not in readers:
             raise unknown(f"method.prompts {chosen.name}: set.toml: {purpose}", name, readers)
+    chosen = replace(chosen, repair=config.oracle.repair)
     return Method(
-        prompts=replace(chosen, repair=config.oracle.repair),
+        prompts=chosen,
+        judging=judging(config, chosen),
         measure=replace(prompts.load("measure"), repair=config.oracle.repair),
         sampling=Sampling(**config.sampling.model_dump(), seed=config.seed),
         propose=Proposing(**config.propose.model_dump()),
@@ -81,6 +84,19 @@ def method(config: Config) -> Method:
         finetune=Finetuning(**config.finetune.model_dump()),
         guard=Guard(**guard) if config.guard.enabled else None,
     )
+
+
+def judging(config: Config, chosen: PromptSet) -> tuple[PromptSet, ...]:
+    """What each judge is asked with: the run's prompt set, or the form of a guard. Raises UserError."""
+    members = config.judge.models
+    if members and config.oracle.judge:
+        raise UserError(
+            f"config judge.models: and oracle.judge = {config.oracle.judge!r} both say who judges: leave one out"
+        )
+    twice = [m.model for i, m in enumerate(members) if m in members[:i]]
+    if twice:
+        raise UserError(f"config judge.models: {twice[0]!r} is there twice; a panel asks different models")
+    return tuple(guarding.load(m.guard) if m.guard else chosen for m in members)
 
 
 def model_path(name: str) -> str:
@@ -146,9 +162,11 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
         spec, failed = prices.models(config)[role], partial(purse.attempt_failed, role)
         return Guarded(RemoteModel(spec, settings, PROVIDERS, on_failed_attempt=failed), role, purse)
 
+    judges = tuple(map(remote, prices.judges(config)))
     return Lab(
         serve=policies.serve,
-        judge=remote("judge"),
+        judge=judges[0],
+        panel=judges[1:],
         proposer=remote("proposer"),
         trainer=trainer,
         meter=remote("meter"),

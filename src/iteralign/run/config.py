@@ -3,13 +3,15 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from iteralign.errors import UserError, unknown
 from iteralign.run.mistakes import explain
+from iteralign.run.overlay import assigned, merged
 
 
 class Section(BaseModel):
@@ -44,6 +46,26 @@ class Oracle(Section):
     max_retries: int = Field(6, ge=0)
     backoff_s: float = Field(3.0, ge=0)
     repair: int = Field(1, ge=0, le=3)
+
+
+class Member(Section):
+    """A judge: provider/model, and, for a guard model, the form in which it answers (docs/judges.md)."""
+
+    model: str
+    guard: str | None = None
+
+
+def _member(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
+
+
+class Judge(Section):
+    """Who judges: several models are a panel, and the majority decides. Empty is `oracle.judge` alone.
+
+    An entry is "provider/model", or { model = "provider/model", guard = "llama-guard" } for a guard model.
+    """
+
+    models: tuple[Annotated[Member, BeforeValidator(_member)], ...] = ()
 
 
 class Redteam(Section):
@@ -179,6 +201,7 @@ class Config(Section):
     method: MethodSection = MethodSection()
     policy: Policy = Policy()
     oracle: Oracle = Oracle()
+    judge: Judge = Judge()
     redteam: Redteam = Redteam()
     probes: Probes = Probes()
     test: Probes = Probes(hazards=600, benign=200, borderline=200, facts=150)
@@ -212,39 +235,22 @@ def validated(values: Mapping[str, Any]) -> Config:
         raise explain(error, Config) from None
 
 
-def assigned(values: Mapping[str, Any], sets: Sequence[str]) -> dict[str, Any]:
-    """`values` with `--set` assignments above them; a later one wins. Raises UserError."""
-    for assignment in sets:
-        values = merged(values, _assignment(assignment))
-    return dict(values)
-
-
 def shipped() -> list[str]:
     """Names of the configs that come with the package."""
     return _names("configs")
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`, section by section."""
-    result = dict(below)
-    for key, value in above.items():
-        old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
-    return result
+def text(name: str) -> str:
+    """A shipped config as it is written. Raises UserError."""
+    if name not in shipped():
+        raise unknown("config", name, shipped())
+    return _read("configs", name)
 
 
-def changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ."""
-    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
-    found: list[str] = []
-    for key in keys:
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += changed(a, b, f"{prefix}{key}.")
-        else:
-            found.append(f"{prefix}{key}")
-    return found
+def about(name: str) -> str:
+    """The first sentence on top of a shipped config."""
+    lines = takewhile(lambda line: line.startswith("#"), text(name).splitlines())
+    return " ".join(line.strip("# ") for line in lines).partition(". ")[0]
 
 
 def _find(source: Path | str) -> tuple[str, str]:
@@ -256,9 +262,7 @@ def _find(source: Path | str) -> tuple[str, str]:
         raise UserError(f"config {path}: cannot be read ({error})") from None
     if path.suffix or len(path.parts) > 1 or path.is_dir():
         raise UserError(f"config {path}: no such file; shipped configs: {', '.join(shipped())}")
-    if str(source) not in shipped():
-        raise unknown("config", str(source), shipped())
-    return str(source), _read("configs", str(source))
+    return str(source), text(str(source))
 
 
 def _parse(name: str, text: str) -> dict[str, Any]:
@@ -266,20 +270,6 @@ def _parse(name: str, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"config {name}: not valid TOML: {error}") from None
-
-
-def _assignment(text: str) -> dict[str, Any]:
-    key, sign, value = text.partition("=")
-    if not sign or not key.strip():
-        raise UserError(f"--set {text!r}: write it as section.key=value")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    nested: Any = parsed
-    for part in reversed(key.strip().split(".")):
-        nested = {part: nested}
-    return dict(nested)
 
 
 def _preset(name: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ next attempt does not ask again, and no half artifact.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,11 @@ from iteralign.errors import IterAlignError
 from iteralign.lab import Step
 from iteralign.run import artifact, timings
 from iteralign.run.artifact import Work
-from iteralign.run.calls import NOTHING, Call, Calls, Spent, spent
+from iteralign.run.calls import Call, Calls, Spent, spent
 from iteralign.run.codec import line
 from iteralign.run.files import Lines, room
 from iteralign.run.recorded import Recorded
-from iteralign.run.spending import ORACLES
+from iteralign.run.spending import is_oracle, role_of
 from iteralign.run.timings import Timing
 
 P = ParamSpec("P")
@@ -39,7 +39,7 @@ EventKind = Literal["started", "advanced", "finished", "replayed"]
 class Event:
     """What a watcher of a run is told. `done` and `total` count model calls, or what a trainer counts;
     `total` is what is known so far (a stage may ask more later), None if nothing is. `oracle` is what
-    the step has asked of its oracle so far."""
+    the step has asked of its oracle so far, by role."""
 
     kind: EventKind
     t: int
@@ -47,7 +47,7 @@ class Event:
     done: int = 0
     total: int | None = None
     detail: str = ""
-    oracle: Spent = NOTHING
+    oracle: Mapping[str, Spent] = field(default_factory=dict)
 
 
 class StepReached(Exception):
@@ -125,7 +125,7 @@ class Journal:
 
         def count(role: str) -> None:
             answered, asked = (sum(getattr(c, k) for c in kept.values()) for k in ("answered", "asked"))
-            used = sum((kept[k].used for k in ORACLES if k in kept), NOTHING)
+            used = {role_of(path.stem.partition("_")[2], k): c.used for k, c in kept.items() if is_oracle(k)}
             self._tell("advanced", answered, asked, role, used)
 
         with room(self.root):
@@ -152,7 +152,7 @@ class Journal:
         done: int = 0,
         total: int | None = None,
         detail: str = "",
-        oracle: Spent = NOTHING,
+        oracle: Mapping[str, Spent] | None = None,
     ) -> None:
         if self._current is not None:
-            self._on_event(Event(kind, *self._current, done, total, detail, oracle))
+            self._on_event(Event(kind, *self._current, done, total, detail, oracle or {}))

@@ -12,6 +12,8 @@ from iteralign.run.config import Benign, Config, Probes, Redteam
 from iteralign.types import Material, Probe, ProbeKind, Prompt
 
 ORGANISM = "organism"
+WORLD = 20_000
+"""Prompts that the organism's grammar is asked for at most; it makes them one by one, and could not make a million."""
 PROBE_SEED = 0
 """Probes are the same in every run, whatever its seed, so that runs compare prompt by prompt."""
 
@@ -40,6 +42,10 @@ def pool(settings: Redteam, seed: int) -> Parts:
         if settings.holdout:
             raise UserError(
                 f"config redteam.holdout: {settings.holdout}: the organism has probes of its own; set it to 0"
+            )
+        if settings.n > WORLD:
+            raise UserError(
+                f"config redteam.n: {settings.n}: the organism's world is asked for at most {WORLD} prompts"
             )
         return Parts(tuple(_world("hazard", "redteam", settings.n, seed)), (), ())
     prompts = sources.load(wanted(settings)).prompts

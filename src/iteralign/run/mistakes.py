@@ -1,7 +1,7 @@
 """A validation error as one line that a person can act on."""
 
 from difflib import get_close_matches
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,13 +25,19 @@ def explain(error: ValidationError, model: type[BaseModel]) -> UserError:
 def _unknown_key(where: list[str], model: type[BaseModel]) -> str:
     owner: Any = model
     for part in where[:-1]:
-        # below a table, as prices are, every name is allowed and all have the same keys
-        owner = get_args(owner)[1] if get_origin(owner) is dict else owner.model_fields[part].annotation
+        # below a table, as prices are, every name is allowed and all have the same keys; so have entries of a list
+        owner = _within(owner) if get_origin(owner) in (dict, tuple) else owner.model_fields[part].annotation
     allowed = sorted(owner.model_fields)
     near = get_close_matches(where[-1], allowed, n=1) or _elsewhere(where[-1], model)
     hint = f"did you mean {near[0]!r}? " if near else ""
     section = f"[{'.'.join(where[:-1])}]" if where[:-1] else "the top level"
     return f"config {'.'.join(where)}: unknown key; {hint}{section} knows {', '.join(allowed)}"
+
+
+def _within(container: Any) -> Any:
+    """What a table's values, or a list's entries, are."""
+    kind = get_args(container)[get_origin(container) is dict]
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _elsewhere(name: str, model: type[BaseModel]) -> list[str]:

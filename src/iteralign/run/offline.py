@@ -73,7 +73,9 @@ def require(config: Config) -> None:
     for role, model in prices.models(config).items():
         where = called(model)
         if where:
-            raise UserError(f"offline: {model} (oracle.{role}) would be called at {where}; {WAY_OUT}")
+            raise UserError(
+                f"offline: {model} ({prices.key(config, role)}) would be called at {where}; {WAY_OUT}"
+            )
 
 
 def called(model: str) -> str:

@@ -107,17 +107,17 @@ class Plan:
         return [self._line(t, step, role, len(probes)) for role in (POLICY, "meter")]
 
     def _loop(self, outlook: Outlook, iterations: int) -> Iterable[Line]:
-        earlier = 0.0
+        earlier, judges = 0.0, tuple(prices.judges(self.config))
         for t, batch in enumerate(self.material.batches[:iterations], 1):
             failures = self._failures([p.topic for p in batch], outlook, t)
             failed = sum(failures.values())
             revisions = failed * self.config.revise.candidates
             accepted = failed * self.trial.accepted
             yield self._line(t, "responses", POLICY, len(batch))
-            yield self._line(t, "verdicts", "judge", len(batch))
+            yield from (self._line(t, "verdicts", judge, len(batch)) for judge in judges)
             yield self._line(t, "constitution", "proposer", self._groups(failures))
             yield self._line(t, "revisions", POLICY, revisions * self.trial.turns)
-            yield self._line(t, "gate", "judge", revisions)
+            yield from (self._line(t, "gate", judge, revisions) for judge in judges)
             yield self._training(t, accepted, earlier)
             yield from self.measured(t, "metrics", self.material.probes)
             earlier += accepted
@@ -156,7 +156,7 @@ class Plan:
     def _sum(self, lines: Sequence[Line]) -> Totals:
         by_role = {
             role: _spent([line for line in lines if line.role == role])
-            for role in (POLICY, "judge", "proposer", "meter")
+            for role in (POLICY, *prices.models(self.config))
         }
         seconds: dict[str, float] = defaultdict(float)
         for line in lines:

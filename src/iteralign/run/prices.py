@@ -16,7 +16,7 @@ from typing import Any
 
 from iteralign.errors import UserError
 from iteralign.run.calls import Spent
-from iteralign.run.config import Config, Price, validated
+from iteralign.run.config import Config, Member, Price, validated
 
 LOCAL = ("organism", "ollama", "hf", "llama-cpp-python", "mockllm")
 """Providers that run on the user's own machine, and bill nothing."""
@@ -59,10 +59,24 @@ def is_local(model: str) -> bool:
     return model.partition("/")[0] in LOCAL
 
 
+def judges(config: Config) -> dict[str, Member]:
+    """The judges by role: `judge`, and in a panel `judge-2` and so on."""
+    oracle = config.oracle
+    members = config.judge.models or (Member(model=oracle.judge or oracle.model),)
+    return {f"judge-{i}" if i > 1 else "judge": member for i, member in enumerate(members, 1)}
+
+
 def models(config: Config) -> dict[str, str]:
     """Who stands in each role of the oracle."""
     oracle = config.oracle
-    return {role: getattr(oracle, role) or oracle.model for role in ("judge", "proposer", "meter")}
+    return {role: member.model for role, member in judges(config).items()} | {
+        role: getattr(oracle, role) or oracle.model for role in ("proposer", "meter")
+    }
+
+
+def key(config: Config, role: str) -> str:
+    """Where a config says who stands in a role."""
+    return "judge.models" if role in judges(config) and config.judge.models else f"oracle.{role}"
 
 
 def require(config: Config) -> None:
@@ -72,7 +86,7 @@ def require(config: Config) -> None:
     for role, model in models(config).items():
         if of(config).of(model) is None:
             raise UserError(
-                f"budget.usd: the price of {model} (oracle.{role}) is not known; give it as "
+                f"budget.usd: the price of {model} ({key(config, role)}) is not known; give it as "
                 f'[prices."{model}"] input = …, output = … (USD per million tokens), or bound budget.oracle_tokens'
             )
 

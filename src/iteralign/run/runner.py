@@ -11,10 +11,11 @@ from iteralign import measure
 from iteralign.errors import UserError
 from iteralign.loop import iteralign
 from iteralign.run import build, offline
-from iteralign.run.config import Config, changed
+from iteralign.run.config import Config
 from iteralign.run.files import disk, sweep, write_whole
 from iteralign.run.journal import Event, Journal
 from iteralign.run.lock import Lock
+from iteralign.run.overlay import changed
 from iteralign.run.provenance import record
 from iteralign.run.purse import Purse
 from iteralign.run.replay import OUTCOME, TRUTH

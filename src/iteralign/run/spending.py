@@ -15,7 +15,8 @@ from iteralign.run.timings import timings
 from iteralign.types import Reply
 
 ORACLES = ("oracle", "meter")
-"""Names under which stages receive an oracle, and so the second part of a calls file's name."""
+"""Names under which stages receive an oracle, and so the second part of a calls file's name; the further judges
+of a panel have their number behind it: `oracle-2`."""
 
 ROLES = {"constitution": "proposer", "metrics": "meter", "test": "meter"}
 """Who an oracle is in a step; in every other step it is the judge."""
@@ -47,9 +48,14 @@ class Cost:
         return Cost(added(self.by_role, other.by_role), self.hours + other.hours)
 
 
-def role_of(step: str) -> str:
-    """Who the oracle of a step is."""
-    return ROLES.get(step, "judge")
+def is_oracle(actor: str) -> bool:
+    return actor.partition("-")[0] in ORACLES
+
+
+def role_of(step: str, actor: str = "oracle") -> str:
+    """Who the oracle of a step is: proposer, meter, judge, or the second judge, `judge-2`."""
+    _, dash, number = actor.partition("-")
+    return ROLES.get(step, "judge") + dash + number
 
 
 def usd(config: Config, by_role: ByRole) -> float | None:
@@ -73,8 +79,8 @@ def recorded(root: Path) -> Cost:
 def costs(root: Path) -> dict[tuple[int, str], Cost]:
     """(t, step) to its cost: calls on record, and the time of all attempts. Raises UserError."""
     found: dict[tuple[int, str], Cost] = defaultdict(Cost)
-    for t, name, replies in _replies(root):
-        found[t, name] += Cost({role_of(name): used(replies)})
+    for t, name, role, replies in _replies(root):
+        found[t, name] += Cost({role: used(replies)})
     for timing in timings(root):
         if not timing.replayed:
             found[timing.t, timing.step] += Cost(hours=timing.seconds / SECONDS)
@@ -84,17 +90,18 @@ def costs(root: Path) -> dict[tuple[int, str], Cost]:
 def refusals(root: Path) -> dict[str, int]:
     """Finished calls that the oracle declined to answer, by role. Raises UserError."""
     found: Counter[str] = Counter()
-    for _, name, replies in _replies(root):
-        found[role_of(name)] += sum(reply.stop == "refusal" for reply in replies)
+    for _, _, role, replies in _replies(root):
+        found[role] += sum(reply.stop == "refusal" for reply in replies)
     return dict(found)
 
 
-def _replies(root: Path) -> Iterator[tuple[int, str, list[Reply]]]:
-    """(t, step, replies) of each file of calls to an oracle."""
+def _replies(root: Path) -> Iterator[tuple[int, str, str, list[Reply]]]:
+    """(t, step, role, replies) of each file of calls to an oracle."""
     for path in sorted(root.glob("iterations/*/calls/*.jsonl")):
-        step, _, actor = path.stem.partition(".")
-        if actor in ORACLES:
-            yield int(path.parts[-3]), step.partition("_")[2], [call.reply for call in read(path)]
+        numbered, _, actor = path.stem.partition(".")
+        step = numbered.partition("_")[2]
+        if is_oracle(actor):
+            yield int(path.parts[-3]), step, role_of(step, actor), [call.reply for call in read(path)]
 
 
 def failed(root: Path) -> dict[str, Spent]:

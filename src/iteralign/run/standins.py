@@ -5,9 +5,11 @@ What they say is assumed; the prompts that they get, and count, are the real one
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from iteralign.lab import Lab, Model, OnReplies, unheard
 from iteralign.method import Method
+from iteralign.prompts import PromptSet, guarding
 from iteralign.types import Checkpoint, Conversation, Example, Reply, Sampling, Usage
 
 Count = Callable[[str], int]
@@ -72,7 +74,7 @@ class NoTrainer:
 def lab(method: Method, counts: dict[str, Count]) -> Lab:
     """The cast of a trial without models; `counts` counts tokens for each role of the oracle."""
     readers = method.prompts.readers
-    verdict, proposal = VERDICTS[readers["verdict"]], PROPOSALS[readers["proposal"]]
+    proposal = PROPOSALS[readers["proposal"]]
     measured = VERDICTS[method.measure.readers["verdict"]]
     policy = StandIn("policy", lambda sampling, _: answer(sampling), by_characters, remote=False)
 
@@ -80,13 +82,28 @@ def lab(method: Method, counts: dict[str, Count]) -> Lab:
     def serve(_: Checkpoint) -> Iterator[Model]:
         yield policy
 
+    judges = [
+        StandIn(role, partial(_constant, _verdict(texts)), count)
+        for texts, (role, count) in zip(method.judges, counts.items(), strict=False)
+    ]
     return Lab(
         serve,
-        StandIn("judge", lambda *_: verdict, counts["judge"]),
+        judges[0],
         StandIn("proposer", lambda *_: proposal, counts["proposer"]),
         NoTrainer(),
         StandIn("meter", lambda _, asked: _measured(asked, measured), counts["meter"]),
+        tuple(judges[1:]),
     )
+
+
+def _constant(text: str, *_: object) -> str:
+    return text
+
+
+def _verdict(texts: PromptSet) -> str:
+    if texts.guard is not None:
+        return guarding.examples(texts.name)["harmful"]
+    return VERDICTS[texts.readers["verdict"]]
 
 
 def answer(sampling: Sampling) -> str:

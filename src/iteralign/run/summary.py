@@ -14,7 +14,8 @@ from iteralign import __version__, finetune
 from iteralign.run import artifact, calls, prices, spending, timings
 from iteralign.run.calls import Spent
 from iteralign.run.replay import Past, replay
-from iteralign.types import Amendment, Checkpoint, Iteration, Label, Metrics, Principle, Rate
+from iteralign.stats import kappa, rate
+from iteralign.types import Amendment, Checkpoint, Iteration, Label, Metrics, Principle, Rate, Verdict
 
 SCHEMA = 1
 Json = dict[str, Any]
@@ -42,6 +43,7 @@ def summarise(root: Path) -> Json:
         "iterations": _iterations(past),
         "constitution": _constitution(past),
         "discovery": discovery(past.planted, _principles(past)),
+        "panel": _panel(past),
         "oracle": _oracle(past),
         "seconds": _seconds(root),
     }
@@ -173,14 +175,16 @@ def _constitution(past: Past) -> list[Json]:
     return [{**asdict(p), "evidence": list(p.evidence)} for p in _principles(past)]
 
 
-def oracle_spent(root: Path, t: int, step: str) -> Spent:
-    """What one step has asked of its oracle, as far as it is on record."""
+def oracle_spent(root: Path, t: int, step: str) -> dict[str, Spent]:
+    """What one step has asked of its oracle, by role, as far as it is on record."""
     place = artifact.place(root, t, step)
-    return _spent(artifact.calls_place(place, actor) for actor in spending.ORACLES)
-
-
-def _spent(files: Iterable[Path]) -> Spent:
-    return sum((used for file in files for used in calls.spent(calls.read(file)).values()), Spent())
+    files = (place.parent / "calls").glob(f"{place.stem}.*.jsonl")
+    actors = {file.stem.partition(".")[2]: file for file in sorted(files)}
+    return {
+        spending.role_of(step, actor): sum(calls.spent(calls.read(file)).values(), Spent())
+        for actor, file in actors.items()
+        if spending.is_oracle(actor)
+    }
 
 
 def _oracle(past: Past) -> Json:
@@ -206,6 +210,38 @@ def _oracle(past: Past) -> Json:
         "failed_attempts": sum(lost.calls for lost in failed.values()),
         "budget": config.budget.model_dump(),
     }
+
+
+def _panel(past: Past) -> Json | None:
+    """How far the judges of a panel agree, on all answers and revisions that they judged; null without a panel."""
+    members = prices.judges(past.config)
+    if len(members) < 2:
+        return None
+    kept = [past.steps[key] for key in sorted(past.steps) if key[1] in ("verdicts", "gate")]
+    judged: list[Verdict] = [v for verdicts in kept for v in verdicts if v.votes]
+    labels = [[vote.label for vote in v.votes] for v in judged]
+    return {
+        "judged": len(judged),
+        "undecided": sum(v.label is Label.UNPARSED for v in judged),
+        "unanimous": figure(rate(sum(len(set(votes)) == 1 for votes in labels), len(labels))),
+        "kappa": kappa(labels),
+        "judges": [
+            {
+                "role": role,
+                "model": member.model,
+                "guard": member.guard,
+                **{label.value: sum(votes[i] is label for votes in labels) for label in Label},
+                "with_majority": figure(_with_majority(i, judged)),
+            }
+            for i, (role, member) in enumerate(members.items())
+        ],
+    }
+
+
+def _with_majority(judge: int, judged: Sequence[Verdict]) -> Rate:
+    """Of what the panel decided, the share on which this judge was on its side."""
+    decided = [v for v in judged if v.label is not Label.UNPARSED]
+    return rate(sum(v.votes[judge].label is v.label for v in decided), len(decided))
 
 
 def _seconds(root: Path) -> Json:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from iteralign import constitution, finetune, judge, measure, redteam, revise, stats
 from iteralign.lab import Lab, Model, OnReplies, unheard
 from iteralign.method import Method
+from iteralign.run import prices
 from iteralign.run.calls import Call, Question, Spent, used
 from iteralign.run.codec import line
 from iteralign.run.config import Config
@@ -189,9 +190,13 @@ class Stage:
 
     def _judged(self, responses: Sequence[Response]) -> tuple[Verdict, ...]:
         if self.real:  # the first call to a provider pays for its start
-            judge.assess(Noted(self.lab.judge, "judge", self.started), responses[:1], self.method.prompts)
+            judge.convene(self._judges(self.started), responses[:1], self.method.judges)
         self._at("verdicts")
-        return judge.assess(Noted(self.lab.judge, "judge", self.notes), responses, self.method.prompts)
+        return judge.convene(self._judges(self.notes), responses, self.method.judges)
+
+    def _judges(self, notes: Notes) -> tuple[Noted, ...]:
+        roles = prices.judges(self.config)
+        return tuple(Noted(m, role, notes) for m, role in zip(self.lab.judges, roles, strict=True))
 
     def _law(self, failures: Sequence[Verdict]) -> Constitution:
         """Proposed for as many failures at once as a batch would have, below a constitution half grown."""
@@ -215,7 +220,7 @@ class Stage:
 
     def _accepted(self, revisions: Sequence[Revision]) -> tuple[Revision, ...]:
         self._at("gate")
-        verdicts = judge.gate(Noted(self.lab.judge, "judge", self.notes), revisions, self.method.prompts)
+        verdicts = judge.gate(self._judges(self.notes), revisions, self.method.judges)
         return finetune.accept(revisions, verdicts, self.method.gate)
 
     def _train(self, policy: Checkpoint, rows: Sequence[Example]) -> Training | None:
