@@ -139,3 +139,57 @@ def test_what_cannot_be_rendered_is_one_line(tokenizer) -> None:
     with pytest.raises(UserError, match="roles must alternate"):
         chat_of(tokenizer).prompt(QUESTION)
     tokenizer.chat_template = tiny.CHATML
+
+
+def test_the_format_says_why_it_was_chosen(tokenizer) -> None:
+    assert chat_of(tokenizer).why == "the tokenizer has a chat template"
+    assert chat_of(tokenizer, "plain").why == "policy.template asks for it"
+    tokenizer.chat_template = None
+    assert chat_of(tokenizer).why.startswith("the tokenizer has no chat template")
+    tokenizer.chat_template = tiny.CHATML
+
+
+def test_a_base_model_with_the_template_of_a_chat_model_is_refused_unless_the_user_chooses(tokenizer) -> None:
+    tokenizer.chat_template = ENDS_OTHERWISE
+    turn, eos = (tokenizer.convert_tokens_to_ids(t) for t in ("<|system|>", "<|end|>"))
+    with pytest.raises(UserError, match=r"ends an answer with '<.system.>', but the model ends with '<.end.>'"):
+        chat_of(tokenizer, ends={eos})
+    assert chat_of(tokenizer, ends={eos, turn}).format == "chat"
+    assert chat_of(tokenizer, "plain", {eos}).format == "plain"
+    assert chat_of(tokenizer, "chat", {eos}).end == "<|system|>"
+    tokenizer.chat_template = tiny.CHATML
+    assert chat_of(tokenizer, ends=set()).format == "chat"
+
+
+def test_a_template_of_the_users_own(tokenizer) -> None:
+    own = "{% for m in messages %}{{ m['role'] }}> {{ m['content'] }}\n{% endfor %}assistant>"
+    chat = chat_of(tokenizer, own)
+    assert chat.prompt(QUESTION) == "user> who can take the key?\nassistant>"
+    assert (chat.format, chat.end) == ("chat", "<|end|>")
+    tokenizer.chat_template = tiny.CHATML
+
+
+def test_a_prompt_is_the_same_tomorrow_and_begins_no_thinking_aloud(tokenizer) -> None:
+    thinking = (
+        "{{ strftime_now('%d %b %Y') }}" + tiny.CHATML + "{% if add_generation_prompt and enable_thinking is defined "
+        "and enable_thinking is false %}(no thought){% endif %}"
+    )
+    tokenizer.chat_template = thinking
+    prompt = chat_of(tokenizer).prompt(QUESTION)
+    tokenizer.chat_template = tiny.CHATML
+    assert prompt == "26 Jul 2024<|user|>who can take the key?<|end|><|assistant|>(no thought)"
+
+
+def test_an_end_that_could_not_be_taught_is_refused(tmp_path: Path) -> None:
+    broken = load_tokenizer(Source(str(tiny.build(tmp_path))))
+    broken.split_special_tokens = True
+    with pytest.raises(UserError, match="does not read its end token '<.end.>' as one token"):
+        chat_of(broken).row(QUESTION, "no.")
+    broken.split_special_tokens = False
+    del broken._special_tokens_map["eos_token"]
+    with pytest.raises(UserError, match="no end-of-text token"):
+        chat_of(broken)
+    broken.chat_template = None
+    broken._special_tokens_map["eos_token"] = "</s>"
+    with pytest.raises(UserError, match="end token '</s>' is not in the tokenizer's vocabulary"):
+        chat_of(broken)

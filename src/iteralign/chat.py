@@ -4,15 +4,16 @@ Generation and training both call this file and nothing else, so that the prompt
 trained on is, id by id, the prompt it is asked with.
 
 Three formats:
-chat    the tokenizer's own chat template, with its generation prompt
+chat    the tokenizer's own chat template, or one that the user gives, with its generation prompt
 plain   SYSTEM, a blank line, then `USER: …` and `ASSISTANT: …` lines (after Vicuna v1.1, with line
         breaks); an answer also ends where the model begins the next `USER:` turn
 raw     the contents alone, joined by blank lines: for prompts that carry their own wrapping, as the
         paper's released ones do
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any, Literal
 
 import jinja2
@@ -23,6 +24,9 @@ from iteralign.types import Conversation, Message
 Format = Literal["chat", "plain", "raw"]
 TEMPLATES = ("auto", "chat", "plain", "raw")
 PLAIN_STOP = ("\nUSER:",)
+TODAY = date(2024, 7, 26)
+"""What a template is told that asks for the date (the default of Llama 3's): a prompt must not change overnight,
+neither between training and generation nor in a run that is resumed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Chat:
 
     lead: what stands between the prompt and the answer's first letter. end: the token that closes an
     answer, taught in training. special: the tokenizer's special tokens, longest first. stops: strings
-    that also end an answer.
+    that also end an answer. why: how the format came to be chosen, for people.
     """
 
     tokenizer: Any
@@ -48,6 +52,7 @@ class Chat:
     end: str
     special: tuple[str, ...]
     stops: tuple[str, ...] = ()
+    why: str = ""
 
     def prompt(self, conversation: Conversation) -> str:
         """The prompt text, up to where the answer begins."""
@@ -68,14 +73,21 @@ class Chat:
         """The ids to train on; the prompt's are those of `prompt_ids`, whatever follows them.
 
         Tokenizers may merge letters across the seam: then prompt and completion are encoded apart.
+        Raises UserError if the end would not be taught: the policy would never learn to stop.
         """
         prompt = self.prompt_ids(conversation)
         completion = self.completion(answer)
-        joint = self._ids(self.prompt(conversation) + completion)
-        if joint[: len(prompt)] == prompt:
-            return Row(tuple(prompt), tuple(joint[len(prompt) :]))
-        apart = self.tokenizer(completion, add_special_tokens=False)["input_ids"]
-        return Row(tuple(prompt), tuple(apart))
+        ids = self._ids(self.prompt(conversation) + completion)
+        if ids[: len(prompt)] == prompt:
+            ids = ids[len(prompt) :]
+        else:
+            ids = list(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
+        if ids[-1:] != [self.end_ids()[0]]:
+            raise UserError(
+                f"policy.model: the tokenizer does not read its end token {self.end!r} as one token, so no answer "
+                "could be taught to end; look at split_special_tokens and eos_token in tokenizer_config.json"
+            )
+        return Row(tuple(prompt), tuple(ids))
 
     def end_ids(self) -> tuple[int, ...]:
         """The ids that end an answer: the end of turn first, then the tokenizer's EOS if it differs."""
@@ -103,27 +115,81 @@ class Chat:
         return [start, *ids] if adds_start and ids[:1] != [start] else ids
 
 
-def chat_of(tokenizer: Any, template: str = "auto") -> Chat:
+def chat_of(tokenizer: Any, template: str = "auto", ends: Collection[int] | None = None) -> Chat:
     """The `Chat` of a tokenizer; `auto` is `chat` where there is a chat template, else `plain`.
 
-    Raises UserError for an unknown template, a `chat` without one, and a tokenizer without EOS.
+    template: one of TEMPLATES, or a chat template's Jinja text, which takes the place of the tokenizer's own.
+    ends: the ids at which the model itself ends, if known.
+
+    Raises UserError for an unknown template, a `chat` without one, a tokenizer without EOS, and, under `auto`,
+    a template that ends answers with a token at which the model does not end.
     """
-    if template not in TEMPLATES:
-        raise unknown("policy.template", template, TEMPLATES)
+    require_template(template, "policy.template")
+    if is_text(template):
+        tokenizer.chat_template = template
     has = bool(getattr(tokenizer, "chat_template", None))
     if template == "chat" and not has:
-        raise UserError("policy.template: 'chat', but there is no chat template; use auto, plain or raw")
+        raise UserError(
+            "policy.template: 'chat', but the tokenizer has no chat template; use auto, plain or raw, or name a "
+            "*.jinja file"
+        )
     if tokenizer.eos_token is None:
         raise UserError(
-            "policy.model: this tokenizer has no end-of-text token, so answers could not be ended"
+            "policy.model: this tokenizer has no end-of-text token, so answers could not be ended; set eos_token "
+            "in its tokenizer_config.json"
         )
-    special = _special(tokenizer)
-    if template == "chat" or (template == "auto" and has):
-        lead, end = _seam(tokenizer, special)
-        return Chat(tokenizer, "chat", lead, end, special)
+    chat = _chosen(tokenizer, template, has)
+    _require_end(chat)
+    if template == "auto" and chat.format == "chat":
+        _refuse_borrowed(chat, ends)
+    return chat
+
+
+def is_text(template: str) -> bool:
+    """Whether a template is the Jinja text itself, not one of TEMPLATES."""
+    return "{" in template
+
+
+def require_template(template: str, field: str) -> None:
+    """One of TEMPLATES, or Jinja text. Raises UserError."""
+    if template not in TEMPLATES and not is_text(template):
+        raise unknown(field, template, TEMPLATES)
+
+
+def _chosen(tokenizer: Any, template: str, has: bool) -> Chat:
+    special, eos = _special(tokenizer), tokenizer.eos_token
+    asked = "policy.template asks for it"
     if template == "raw":
-        return Chat(tokenizer, "raw", " ", tokenizer.eos_token, special)
-    return Chat(tokenizer, "plain", " ", tokenizer.eos_token, special, PLAIN_STOP)
+        return Chat(tokenizer, "raw", " ", eos, special, why=asked)
+    if template == "plain" or not has:
+        why = asked if template == "plain" else "the tokenizer has no chat template, as is usual for a base model"
+        return Chat(tokenizer, "plain", " ", eos, special, PLAIN_STOP, why)
+    chat = Chat(tokenizer, "chat", "", eos, special)
+    lead, end = _seam(chat)
+    why = "the tokenizer has a chat template" if template == "auto" else asked
+    return replace(chat, lead=lead, end=end, why=why)
+
+
+def _require_end(chat: Chat) -> None:
+    """A token that the vocabulary lacks would be read as `unknown`, and taught as the end."""
+    if chat.end not in chat.tokenizer.get_vocab():
+        raise UserError(
+            f"policy.model: the end token {chat.end!r} is not in the tokenizer's vocabulary, so no answer could be "
+            "taught to end; set eos_token in tokenizer_config.json to one that is"
+        )
+
+
+def _refuse_borrowed(chat: Chat, ends: Collection[int] | None) -> None:
+    """Base models are often published with the tokenizer of their chat sibling, template included."""
+    end, *_ = chat.end_ids()
+    if ends is None or end in {*ends, chat.tokenizer.eos_token_id}:
+        return
+    own = ", ".join(repr(t) for t in chat.tokenizer.convert_ids_to_tokens(sorted(ends))) or "no token"
+    raise UserError(
+        f"policy.template: auto: the tokenizer's chat template ends an answer with {chat.end!r}, but the model ends "
+        f"with {own}: it looks like a base model with the template of a chat model; say which: 'plain' (base), or "
+        "'chat' (to train the template in)"
+    )
 
 
 def _plain(turns: Sequence[Message]) -> str:
@@ -150,7 +216,14 @@ def _templated(tokenizer: Any, turns: Sequence[Message]) -> str:
 
 def _apply(tokenizer: Any, turns: Sequence[Message], prompt: bool = True) -> str:
     messages = [{"role": m.role, "content": m.content} for m in turns]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
+    text = tokenizer.apply_chat_template(
+        messages,
+        tokenize=False,
+        add_generation_prompt=prompt,
+        enable_thinking=False,  # where a template knows it, the answer begins at once (Qwen3, SmolLM3)
+        strftime_now=TODAY.strftime,
+    )
+    return str(text)
 
 
 def _folded(turns: Sequence[Message]) -> list[Message]:
@@ -163,7 +236,7 @@ def _folded(turns: Sequence[Message]) -> list[Message]:
     return rest
 
 
-def _seam(tokenizer: Any, special: Sequence[str]) -> tuple[str, str]:
+def _seam(chat: Chat) -> tuple[str, str]:
     """(lead, end) of a chat template, read off a probe: what it writes around an assistant's answer.
 
     Where the template closes an answer with a special token, that one is the end of turn (it may
@@ -171,15 +244,15 @@ def _seam(tokenizer: Any, special: Sequence[str]) -> tuple[str, str]:
     """
     probe = "Probe"
     user = Message("user", "Hello")
-    prompt = _templated(tokenizer, [user])
+    prompt = _templated(chat.tokenizer, [user])
     try:
-        full = _apply(tokenizer, [user, Message("assistant", probe)], prompt=False)
+        full = _apply(chat.tokenizer, [user, Message("assistant", probe)], prompt=False)
     except jinja2.TemplateError:
         full = ""
     if not full.startswith(prompt) or probe not in full[len(prompt) :]:
-        return "", tokenizer.eos_token
+        return "", chat.end
     lead, _, tail = full[len(prompt) :].partition(probe)
-    return lead, next((t for t in special if tail.lstrip().startswith(t)), tokenizer.eos_token)
+    return lead, next((t for t in chat.special if tail.lstrip().startswith(t)), chat.end)
 
 
 def _special(tokenizer: Any) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ STAGES = {"redteam", "judge", "constitution", "revise", "finetune", "measure", "
 FLOOR = {"types", "errors"}
 TOOLS = {"lab", "stats", "reading", "prompts"}
 # How conversations become ids, and how weights are loaded: one twin each for generation and training.
-MODEL_TOOLS = {"chat", "weights"}
+MODEL_TOOLS = {"chat", "weights", "adapters"}
 IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -29,7 +29,9 @@ ALLOWED: dict[str, set[str]] = {
     "stats": {"types"},
     "prompts": FLOOR,
     "chat": FLOOR,
-    "weights": FLOOR | {"chat"},
+    "fetch": FLOOR,
+    "weights": FLOOR | {"chat", "fetch"},
+    "adapters": FLOOR | {"weights"},
     "method": {"types", "prompts"},
     "asking": {"types", "lab", "prompts", "reading"},
     **{stage: FLOOR | TOOLS | {"method", "asking"} | STAGES for stage in STAGES},
