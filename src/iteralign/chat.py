@@ -89,6 +89,21 @@ class Chat:
             )
         return Row(tuple(prompt), tuple(ids))
 
+    def fitting(self, conversations: Sequence[Conversation], limit: int) -> list[list[int]]:
+        """The ids of each prompt. Raises UserError if any leaves no room for an answer within `limit` tokens: how
+        many, and the longest; cutting one would ask something else."""
+        ids = [self.prompt_ids(conversation) for conversation in conversations]
+        over = [i for i, prompt in enumerate(ids) if len(prompt) >= limit]
+        if over:
+            longest = max(over, key=lambda i: len(ids[i]))
+            text = " ".join(conversations[longest][-1].content.split())[:60]
+            raise UserError(
+                f"{len(over)} of {len(ids)} prompts do not fit into the policy's context of {limit} tokens, answer "
+                f"included; the longest is prompt {longest} ({text!r}) with {len(ids[longest])} tokens; shorten or "
+                "leave out such prompts, or take a base with a longer context"
+            )
+        return ids
+
     def end_ids(self) -> tuple[int, ...]:
         """The ids that end an answer: the end of turn first, then the tokenizer's EOS if it differs."""
         ids = [self.tokenizer.convert_tokens_to_ids(self.end), self.tokenizer.eos_token_id]

@@ -10,13 +10,13 @@ from iteralign.errors import IterAlignError, UserError, WorldError
 TIMEOUT_S = 20
 
 
-def cached(name: str, revision: str | None, patterns: Sequence[str] | None = None) -> Path | None:
+def cached(name: str, revision: str | None) -> Path | None:
     """The files of a hub id that lie in the cache, without asking the hub; None if there are none."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=patterns))
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
     except (HfHubHTTPError, OSError, ValueError):
         return None
 

@@ -20,6 +20,7 @@ from iteralign.fetch import cached, fetched, pickles
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 ADAPTER = "adapter_config.json"
 UNBOUNDED = 1 << 20
 """The context of a model whose config names none, as those without position embeddings do not."""
@@ -54,9 +55,10 @@ def find(source: Source, field: str = "policy.model") -> Path:
 
 
 def at_hand(source: Source) -> Path | None:
-    """The directory of the model's tokenizer and config, if they are on this machine; the hub is not asked."""
-    folder = source.folder or cached(source.name, source.revision, [f"*{s}" for s in SUFFIXES if "safe" not in s])
-    return folder if folder and (folder / "config.json").is_file() else None
+    """The directory of the model's config and tokenizer, if they are on this machine; the hub is not asked."""
+    folder = source.folder or cached(source.name, source.revision)
+    there = {p.name for p in folder.iterdir()} if folder and folder.is_dir() else set()
+    return folder if "config.json" in there and there & set(TOKENIZERS) else None
 
 
 def check(folder: Path, field: str = "policy.model") -> Path:
@@ -199,19 +201,17 @@ def load_model(source: Source, device: str, dtype: str, **options: Any) -> Any:
         return (model if options else model.to(device)).eval()
 
 
-def context_of(model: Any) -> int:
+def context_of(config: Any) -> int:
     """How many tokens prompt and answer may have together."""
-    config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", UNBOUNDED))
+    return int(getattr(config.get_text_config(), "max_position_embeddings", UNBOUNDED))
 
 
-def context_in(folder: Path, source: Source) -> int:
-    """The same from a model's directory, without its weights. Raises UserError."""
+def config_in(folder: Path, source: Source) -> Any:
+    """The config of the model in `folder`. Raises UserError."""
     with quiet(), _one_line(source):
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=source.trust_remote_code).get_text_config()
-    return int(getattr(config, "max_position_embeddings", UNBOUNDED))
+        return AutoConfig.from_pretrained(folder, trust_remote_code=source.trust_remote_code)
 
 
 def ran_out(error: BaseException) -> bool:

@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
 # Those who may name an implementation, and why.
 COMPOSERS = {
     "run/build.py": IMPLEMENTATIONS | MODEL_TOOLS,  # the composition root
+    "run/preview.py": MODEL_TOOLS | {"training"},  # what is shown is what the trainer's own rows say
     "run/material.py": {"data", "organism"},  # its half for prompts and probes
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front

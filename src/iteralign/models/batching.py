@@ -14,7 +14,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from iteralign.chat import Chat
-from iteralign.errors import UserError, WorldError
+from iteralign.errors import WorldError
 from iteralign.lab import OnReplies
 from iteralign.models.sampling import FrequencyPenalty, SeededChoice, StopStrings, row_seeds
 from iteralign.types import Conversation, Reply, Sampling, Usage
@@ -42,7 +42,7 @@ def answer_all(
     on_replies: OnReplies,
 ) -> list[Reply]:
     """Replies in the order of `conversations`; `on_replies` hears each batch once, with its indices."""
-    rows = _rows(conversations, chat, sampling, context_of(model))
+    rows = _rows(conversations, chat, sampling, context_of(model.config))
     worker = Worker(model, chat, sampling, batch_size)
     replies: dict[int, Reply] = {}
     for batch in batches(rows, batch_size):
@@ -59,25 +59,11 @@ def batches(rows: Sequence[Row], size: int) -> list[list[Row]]:
 
 
 def _rows(conversations: Sequence[Conversation], chat: Chat, sampling: Sampling, limit: int) -> list[Row]:
-    ids = [chat.prompt_ids(conversation) for conversation in conversations]
-    _require_room(ids, conversations, limit)
+    ids = chat.fitting(conversations, limit)
     return [
         Row(i, row, seed, min(sampling.max_tokens, limit - len(row)))
         for i, (row, seed) in enumerate(zip(ids, row_seeds(conversations, sampling.seed), strict=True))
     ]
-
-
-def _require_room(ids: Sequence[list[int]], conversations: Sequence[Conversation], limit: int) -> None:
-    """A prompt that leaves no room for an answer is refused; cutting it would ask something else."""
-    over = [i for i, row in enumerate(ids) if len(row) >= limit]
-    if over:
-        longest = max(over, key=lambda i: len(ids[i]))
-        text = " ".join(conversations[longest][-1].content.split())[:60]
-        raise UserError(
-            f"{len(over)} of {len(ids)} prompts do not fit into the policy's context of {limit} tokens, answer "
-            f"included; the longest is prompt {longest} ({text!r}) with {len(ids[longest])} tokens; shorten or leave "
-            "out such prompts, or take a base with a longer context"
-        )
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from iteralign import constitution, judge, prompts, revise
+from iteralign.chat import is_text, require_template
 from iteralign.errors import UserError, unknown
 from iteralign.lab import Lab, Model
 from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
@@ -23,9 +24,12 @@ from iteralign.run.material import material, report_probes
 from iteralign.run.purse import Guarded, Purse
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
+from iteralign.training import store
+from iteralign.training.merge import merge
 from iteralign.training.settings import SftSettings
-from iteralign.training.sft import SftTrainer
+from iteralign.training.sft import SftTrainer, unneeded, unwatched
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
+from iteralign.weights import Source
 
 OnProgress = Callable[[int, int, str], None]
 PROVIDERS = {"organism": "iteralign.organism.provider"}
@@ -131,15 +135,58 @@ def read_principle(text: str) -> str | None:
     return read(text)
 
 
+def source(config: Config) -> Source:
+    """Where the policy comes from."""
+    policy = config.policy
+    return Source(model_path(policy.model), policy.revision, policy.trust_remote_code)
+
+
+def template(config: Config) -> str:
+    """The name of the policy's template, or the text of the file that the config names. Raises UserError."""
+    name = config.policy.template
+    if not name.endswith(".jinja"):
+        require_template(name, "policy.template")
+        return name
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"policy.template: {name!r} cannot be read ({error})") from None
+    if not is_text(text):
+        raise UserError(f"policy.template: {name!r} is no chat template: it writes no message ({{{{ … }}}})")
+    return text
+
+
+def trainer(
+    config: Config,
+    root: Path,
+    on_progress: OnProgress = unwatched,
+    make_room: Callable[[], None] = unneeded,
+) -> SftTrainer:
+    """The trainer, at work in `root`. Raises UserError where its method cannot be had on this machine."""
+    # Training renders, loads and places the model exactly as generation does.
+    shared = config.policy.model_dump(include={"device", "dtype", "trust_remote_code", "revision"})
+    settings = SftSettings(**config.training.model_dump(), **shared, template=template(config), seed=config.seed)
+    return SftTrainer(root, model_path(config.policy.model), settings, on_progress, make_room)
+
+
+def merged(config: Config, root: Path, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
+    """Write a trained policy to `out` as a model of its own. Raises UserError, WorldError."""
+    merge(source(config), root / str(checkpoint.path), checkpoint.kind, out, dtype)
+
+
+def adapter(root: Path, checkpoint: Checkpoint, out: Path) -> None:
+    """Write a policy's adapter alone to `out`. Raises UserError where it was trained in full."""
+    if checkpoint.kind != "adapter":
+        raise UserError(f"--adapter: checkpoint {checkpoint.id} holds all weights, no adapter; use --merged")
+    store.copy_adapter(root / str(checkpoint.path), out)
+
+
 def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> Lab:
     """The actors, at work in `root`; the oracle is asked what the purse can pay. Raises UserError."""
     base = model_path(config.policy.model)
-    policy, oracle = config.policy, config.oracle
-    policies = HfPolicies(root, base, HfSettings(**policy.model_dump(exclude={"model", "backend"})))
-    # Training renders, loads and places the model exactly as generation does.
-    shared = policy.model_dump(include={"device", "template", "trust_remote_code", "revision"})
-    training = SftSettings(**config.training.model_dump(), **shared, dtype=policy.dtype, seed=config.seed)
-    trainer = SftTrainer(root, base, training, on_progress=on_progress)
+    oracle = config.oracle
+    options = config.policy.model_dump(exclude={"model", "backend"}) | {"template": template(config)}
+    policies = HfPolicies(root, base, HfSettings(**options))
     settings = RemoteSettings(**oracle.model_dump(exclude={"model", "judge", "proposer", "meter", "repair"}))
 
     def remote(role: str) -> Model:
@@ -150,6 +197,6 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
         serve=policies.serve,
         judge=remote("judge"),
         proposer=remote("proposer"),
-        trainer=trainer,
+        trainer=trainer(config, root, on_progress, policies.close),
         meter=remote("meter"),
     )

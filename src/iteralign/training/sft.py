@@ -145,7 +145,7 @@ class SftTrainer:
         with seeded(s.seed):
             model = self._model(start)
             config = copy.deepcopy(model.config)
-            context = weights.context_of(model)
+            context = weights.context_of(model.config)
             rows = labelled(examples, chat, min(s.max_length or context, context))
             work = folder / "work"
             work.mkdir(exist_ok=True)
