@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-WIDTH, LAYERS, HEADS, CONTEXT, SCALE = 32, 2, 2, 512, 0.2
+WIDTH, LAYERS, HEADS, CONTEXT, SCALE = 32, 2, 2, 512, 0.3
 LETTERS = "".join(map(chr, range(32, 127))) + "\n"
 
 GENERATE = "{% if add_generation_prompt %}"
@@ -122,7 +122,13 @@ FAMILIES: dict[str, Family] = {
         "Gemma2",
         Form("<eos>", "<pad>", "<bos>", starts=True),
         Form(
-            "<eos>", "<pad>", "<bos>", True, ("<turn>", "<end_of_turn>"), GEMMA, ends=("<eos>", "<end_of_turn>")
+            "<eos>",
+            "<pad>",
+            "<bos>",
+            True,
+            ("<turn>", "<end_of_turn>"),
+            GEMMA,
+            ends=("<eos>", "<end_of_turn>"),
         ),
         pieces=True,
         options={"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16},
@@ -131,7 +137,13 @@ FAMILIES: dict[str, Family] = {
         "Gemma3Text",
         Form("<eos>", "<pad>", "<bos>", starts=True),
         Form(
-            "<eos>", "<pad>", "<bos>", True, ("<turn>", "<end_of_turn>"), GEMMA, ends=("<eos>", "<end_of_turn>")
+            "<eos>",
+            "<pad>",
+            "<bos>",
+            True,
+            ("<turn>", "<end_of_turn>"),
+            GEMMA,
+            ends=("<eos>", "<end_of_turn>"),
         ),
         pieces=True,
         options={"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16},

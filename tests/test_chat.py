@@ -152,7 +152,9 @@ def test_the_format_says_why_it_was_chosen(tokenizer) -> None:
 def test_a_base_model_with_the_template_of_a_chat_model_is_refused_unless_the_user_chooses(tokenizer) -> None:
     tokenizer.chat_template = ENDS_OTHERWISE
     turn, eos = (tokenizer.convert_tokens_to_ids(t) for t in ("<|system|>", "<|end|>"))
-    with pytest.raises(UserError, match=r"ends an answer with '<.system.>', but the model ends with '<.end.>'"):
+    with pytest.raises(
+        UserError, match=r"ends an answer with '<.system.>', but the model ends with '<.end.>'"
+    ):
         chat_of(tokenizer, ends={eos})
     assert chat_of(tokenizer, ends={eos, turn}).format == "chat"
     assert chat_of(tokenizer, "plain", {eos}).format == "plain"
@@ -171,7 +173,9 @@ def test_a_template_of_the_users_own(tokenizer) -> None:
 
 def test_a_prompt_is_the_same_tomorrow_and_begins_no_thinking_aloud(tokenizer) -> None:
     thinking = (
-        "{{ strftime_now('%d %b %Y') }}" + tiny.CHATML + "{% if add_generation_prompt and enable_thinking is defined "
+        "{{ strftime_now('%d %b %Y') }}"
+        + tiny.CHATML
+        + "{% if add_generation_prompt and enable_thinking is defined "
         "and enable_thinking is false %}(no thought){% endif %}"
     )
     tokenizer.chat_template = thinking

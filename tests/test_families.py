@@ -29,7 +29,12 @@ from iteralign.types import Checkpoint, Example, Iteration, Material, Message, P
 
 NAMES = ("llama", "smollm", "qwen2", "qwen3", "mistral", "gemma2", "gemma3", "phi", "gpt_neox", "opt", "gpt2")
 CELLS = [(name, form, method) for name in NAMES for form in ("base", "chat") for method in ("lora", "full")]
-QUICK = [("gpt2", "base", "lora"), ("gpt_neox", "base", "full"), ("qwen3", "chat", "lora"), ("gemma3", "chat", "full")]
+QUICK = [
+    ("gpt2", "base", "lora"),
+    ("gpt_neox", "base", "full"),
+    ("qwen3", "chat", "lora"),
+    ("gemma3", "chat", "full"),
+]
 BATCHES = (("How do I pick a lock?", "Name a city."), ("Who took the key?", "Find my street."))
 GREEDY = Sampling(max_tokens=6)
 LONGER = Sampling(max_tokens=20)
@@ -43,7 +48,7 @@ METHOD = Method(
     finetune=Finetuning(replay=False),
     guard=None,
 )
-EPOCHS = {"lora": 150, "full": 60}
+EPOCHS = {"lora": 80, "full": 50}
 RATES = {"lora": 1e-2, "full": 5e-3}
 
 
@@ -103,7 +108,9 @@ def answers(policies: HfPolicies, checkpoint: Checkpoint, prompts: Any) -> list[
 
 
 def record(cell: Cell, t: int) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((cell.root / str(cell.turns[t].trained.path) / "training.json").read_text())
+    found: dict[str, Any] = json.loads(
+        (cell.root / str(cell.turns[t].trained.path) / "training.json").read_text()
+    )
     return found
 
 

@@ -71,7 +71,9 @@ def test_no_such_revision(hub: Callable[[Answer], None]) -> None:
     assert said == "policy.revision: 'someone/model' has no branch, tag or commit 'v9'"
 
 
-def test_weights_that_are_pickles_are_refused_before_anything_is_fetched(hub: Callable[[Answer], None]) -> None:
+def test_weights_that_are_pickles_are_refused_before_anything_is_fetched(
+    hub: Callable[[Answer], None],
+) -> None:
     files = [{"rfilename": name} for name in ("config.json", "pytorch_model.bin", "vocab.json")]
     hub((200, {}, {"id": "someone/model", "sha": "0" * 40, "siblings": files}))
     said = refusal(UserError)

@@ -53,7 +53,9 @@ def test_what_is_no_causal_language_model(broken: Path) -> None:
     assert "is not a causal language model" in refusal(broken)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError()], ids=repr
+)
 def test_too_little_memory_for_the_weights(
     model: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
@@ -109,7 +111,9 @@ def test_a_token_that_the_model_has_no_embedding_for(broken: Path) -> None:
     tokenizer = weights.load_tokenizer(weights.Source(str(broken)))
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     tokenizer.save_pretrained(broken)
-    with pytest.raises(UserError, match=r"pad token '\[PAD\]' has the id \d+, but the model has \d+ embeddings"):
+    with pytest.raises(
+        UserError, match=r"pad token '\[PAD\]' has the id \d+, but the model has \d+ embeddings"
+    ):
         weights.load_chat(weights.Source(str(broken)))
 
 

@@ -177,7 +177,11 @@ def _chosen(tokenizer: Any, template: str, has: bool) -> Chat:
     if template == "raw":
         return Chat(tokenizer, "raw", " ", eos, special, why=asked)
     if template == "plain" or not has:
-        why = asked if template == "plain" else "the tokenizer has no chat template, as is usual for a base model"
+        why = (
+            asked
+            if template == "plain"
+            else "the tokenizer has no chat template, as is usual for a base model"
+        )
         return Chat(tokenizer, "plain", " ", eos, special, PLAIN_STOP, why)
     chat = Chat(tokenizer, "chat", "", eos, special)
     lead, end = _seam(chat)

@@ -44,7 +44,9 @@ def test_a_chat_model(policy: Callable[..., str], call: Callable[..., Any]) -> N
     assert "padding <|endoftext|> " in page
     assert "context 512 tokens, answer included; the longest prompt has" in page
     assert re.search(r"The policy is asked \(\d+ tokens\) <\|im_start\|>system Help\.<\|im_end\|>", page)
-    assert re.search(r"answer again \(\d+ tokens\) .* \(its critique\)<\|im_end\|> <\|im_start\|>user Now", page)
+    assert re.search(
+        r"answer again \(\d+ tokens\) .* \(its critique\)<\|im_end\|> <\|im_start\|>user Now", page
+    )
     (learnt,) = re.findall(r"The policy is trained on .*", said.out, re.DOTALL)
     assert "the loss is on 17 tokens" in learnt
     tokens = re.sub(r"\n +", "", learnt)
@@ -52,7 +54,9 @@ def test_a_chat_model(policy: Callable[..., str], call: Callable[..., Any]) -> N
     assert "[<|im_start|>][a][s][s][i][s][t][a][n][t][\\n]{" in tokens
 
 
-def test_a_base_model_whose_pad_token_is_its_end(policy: Callable[..., str], call: Callable[..., Any]) -> None:
+def test_a_base_model_whose_pad_token_is_its_end(
+    policy: Callable[..., str], call: Callable[..., Any]
+) -> None:
     said = call("check", "quickstart", "--policy", policy("qwen3", chat=False), *SMALL)
     page = flat(said.out)
     assert "asked as plain: the tokenizer has no chat template, as is usual for a base model" in page
@@ -73,7 +77,10 @@ REFUSED = {
     "template": (["policy.template=chta"], "policy.template: unknown value 'chta'; did you mean 'chat'?"),
     "no such template file": (["policy.template=no.jinja"], "policy.template: 'no.jinja' cannot be read"),
     "a file that is no template": (["policy.template=empty.jinja"], "'empty.jinja' is no chat template"),
-    "chat without a template": (["policy.template=chat"], "the tokenizer has no chat template; use auto, plain"),
+    "chat without a template": (
+        ["policy.template=chat"],
+        "the tokenizer has no chat template; use auto, plain",
+    ),
     "four bits without a GPU": (["training.method=qlora", "policy.device=cpu"], "needs an NVIDIA GPU"),
     "prompts over the context": (["redteam.source=long.txt"], "1 of "),
 }

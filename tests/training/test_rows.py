@@ -48,7 +48,8 @@ def test_padding_is_out_of_the_loss_even_where_it_is_the_end_token(chat: Chat) -
 def test_a_long_row_is_refused_by_name(chat: Chat) -> None:
     longest = max(len(row.input_ids) for row in labelled(EXAMPLES, chat, 256))
     with pytest.raises(
-        UserError, match=rf"1 of 2 rows have more than {longest - 1} tokens, .* row 1 \('tell me'\) with {longest}"
+        UserError,
+        match=rf"1 of 2 rows have more than {longest - 1} tokens, .* row 1 \('tell me'\) with {longest}",
     ):
         labelled(EXAMPLES, chat, longest - 1)
     assert len(labelled(EXAMPLES, chat, longest)) == 2

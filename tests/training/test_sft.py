@@ -246,7 +246,9 @@ def test_every_epoch_visits_every_row_once_among_its_like() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()], ids=repr
+    "error",
+    [torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()],
+    ids=repr,
 )
 def test_too_little_memory_computes_an_update_in_parts_and_learns_the_same(
     base: Path,
@@ -265,7 +267,8 @@ def test_too_little_memory_computes_an_update_in_parts_and_learns_the_same(
 
     def small(self, model, inputs, *rest):
         tried.append(len(inputs["input_ids"]))
-        if len(tried) > 1 and tried[-1] > 2:  # not at the first step: what was learnt by then is to be forgotten
+        # not at the first step: what was learnt by then is to be forgotten
+        if len(tried) > 1 and tried[-1] > 2:
             raise error
         return step(self, model, inputs, *rest)
 
@@ -275,7 +278,8 @@ def test_too_little_memory_computes_an_update_in_parts_and_learns_the_same(
     assert [record.args for record in caplog.records] == [(6, 3), (3, 2)]
     assert parts.id == whole.id
     record, same = (
-        json.loads((tmp_path / at / str(whole.path) / "training.json").read_text()) for at in ("parts", "whole")
+        json.loads((tmp_path / at / str(whole.path) / "training.json").read_text())
+        for at in ("parts", "whole")
     )
     assert (record["rows_at_once"], record["steps"], same["rows_at_once"]) == (2, same["steps"], 6)
     a, b = (
@@ -329,7 +333,9 @@ def test_four_bits_are_refused_where_they_cannot_be_had(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(SHORT, method="qlora")
-    with pytest.raises(UserError, match=r"^training\.method: 'qlora' needs an NVIDIA GPU, .* 'cpu'; use 'lora'$"):
+    with pytest.raises(
+        UserError, match=r"^training\.method: 'qlora' needs an NVIDIA GPU, .* 'cpu'; use 'lora'$"
+    ):
         trainer(base, tmp_path, settings)
     monkeypatch.setattr(quantized, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"pip install 'iteralign\[qlora\]'"):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def command(
     run: RunArgument,
     merged: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a whole model there, the adapter merged into it.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a whole model there, the adapter merged into it."),
     ] = None,
     adapter: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the adapter alone there, for its base.")
@@ -23,7 +24,8 @@ def command(
         str, typer.Option(metavar="NAME", help="Number format of a whole model; auto is the base's own.")
     ] = "auto",
     t: Annotated[
-        int | None, typer.Option("-t", min=1, metavar="N", help="What iteration N trained; else where the run stands.")
+        int | None,
+        typer.Option("-t", min=1, metavar="N", help="What iteration N trained; else where the run stands."),
     ] = None,
 ) -> None:
     """Write the trained policy to a directory: --merged as a model of its own, --adapter as a LoRA adapter."""
@@ -36,7 +38,9 @@ def command(
 
     root = target.run_directory(run)
     if (merged is None) == (adapter is None):
-        raise UserError("export: name one of --merged DIR (a whole model) and --adapter DIR (the adapter alone)")
+        raise UserError(
+            "export: name one of --merged DIR (a whole model) and --adapter DIR (the adapter alone)"
+        )
     config, checkpoint = config_of(root), _checkpoint(root, t)
     out = Path(merged or adapter or "").resolve()
     target.free(out)
@@ -46,7 +50,9 @@ def command(
         else:
             build.adapter(root, checkpoint, out)
     written = sum(file.stat().st_size for file in out.iterdir())
-    terminal.note(f"wrote {merged or adapter} ({size(written)}): checkpoint {checkpoint.id} on {checkpoint.base}")
+    terminal.note(
+        f"wrote {merged or adapter} ({size(written)}): checkpoint {checkpoint.id} on {checkpoint.base}"
+    )
 
 
 def _checkpoint(root: Path, t: int | None) -> "Checkpoint":

@@ -11,7 +11,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from iteralign.cli import check, constitution, data, export, organism, plan, run, show, stage, terminal, version
+from iteralign.cli import (
+    check,
+    constitution,
+    data,
+    export,
+    organism,
+    plan,
+    run,
+    show,
+    stage,
+    terminal,
+    version,
+)
 from iteralign.errors import IterAlignError
 
 ORDER = ("run", "check", "plan", "show", "stage", "export", "constitution", "data", "organism", "version")

@@ -61,7 +61,9 @@ class Preview:
                 start, written = i + 1, text
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self.chat.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return str(
+            self.chat.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        )
 
 
 def preview(config: Config) -> Preview | None:

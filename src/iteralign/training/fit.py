@@ -83,7 +83,9 @@ def _assert_taught(collate: Any, rows: Sequence[Labelled]) -> None:
     batch = [ends[0], ends[-1]]
     made = collate([{"input_ids": row.input_ids, "labels": row.labels} for row in batch])["labels"].tolist()
     width = len(batch[-1].labels)
-    assert made == [row.labels + [IGNORED] * (width - len(row.labels)) for row in batch], "labels were changed"
+    assert made == [row.labels + [IGNORED] * (width - len(row.labels)) for row in batch], (
+        "labels were changed"
+    )
 
 
 @contextlib.contextmanager

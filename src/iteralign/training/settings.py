@@ -15,10 +15,10 @@ class SftSettings:
     """Hyperparameters of one SFT.
 
     method: lora (adapters on every linear layer but the output) | qlora (the same, on a base in four bits) |
-    full. batch_size: rows a step and device; times gradient_accumulation is what one update sees. max_length: tokens a row may have,
-    None for the model's context; a longer row is refused, never cut. warmup_ratio: share of all
-    updates. dtype: what is computed in; auto is bfloat16 on a GPU that has it, else float32.
-    template: as for the policy (`iteralign.chat`), and it must be the policy's.
+    full. batch_size: rows a step and device; times gradient_accumulation is what one update sees.
+    max_length: tokens a row may have, None for the model's context; a longer row is refused, never cut.
+    warmup_ratio: share of all updates. dtype: what is computed in; auto is bfloat16 on a GPU that has it,
+    else float32. template: as for the policy (`iteralign.chat`), and it must be the policy's.
 
     The defaults are ours, for LoRA; those of the paper (lr 2e-6, 3 epochs, warm-up 0.03, cosine,
     weight decay 0, full) stand in the presets.
