@@ -197,3 +197,21 @@ def test_an_end_that_could_not_be_taught_is_refused(tmp_path: Path) -> None:
     broken._special_tokens_map["eos_token"] = "</s>"
     with pytest.raises(UserError, match="end token '</s>' is not in the tokenizer's vocabulary"):
         chat_of(broken)
+
+
+@pytest.mark.parametrize("start", [None, "<|system|>"], ids=["no start token", "start token"])
+def test_the_plain_format_goes_with_an_exported_model_as_a_chat_template(tmp_path: Path, start) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = load_tokenizer(Source(str(tiny.build(tmp_path, template=None))))
+    if start:
+        tokenizer.bos_token = start
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{start} $A", special_tokens=[(start, tokenizer.convert_tokens_to_ids(start))]
+        )
+    plain = chat_of(tokenizer)
+    written = [plain.prompt_ids(conversation) for conversation in (QUESTION, LAWFUL, LONG)]
+    portable = chat_of(plain.portable())
+    assert portable.format == "chat"
+    assert [portable.prompt_ids(conversation) for conversation in (QUESTION, LAWFUL, LONG)] == written
+    assert portable.row(QUESTION, "no.").completion[-1] == plain.row(QUESTION, "no.").completion[-1]

@@ -21,7 +21,7 @@ from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.scripted import ScriptedModel
 from iteralign.prompts import load
 from iteralign.run.journal import Journal
-from iteralign.training.merge import merge
+from iteralign.training.merge import Options, merge
 from iteralign.training.rows import labelled
 from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
@@ -182,7 +182,7 @@ def test_every_linear_layer_but_the_output_has_an_adapter_and_nothing_else_is_ke
 
 def test_merged_into_one_directory_it_answers_the_same(cell: Cell, tmp_path: Path) -> None:
     last = cell.turns[1].trained
-    out = merge(weights.Source(str(cell.base)), cell.root / str(last.path), last.kind, tmp_path / "merged")
+    out = merge(weights.Source(str(cell.base)), last, cell.root, tmp_path / "merged", Options())
     alone = HfPolicies(tmp_path, str(out), HfSettings(device="cpu", batch_size=2))
     prompts = [text for batch in BATCHES for text in batch]
     merged = answers(alone, Checkpoint("merged", str(out)), prompts)

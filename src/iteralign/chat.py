@@ -24,6 +24,13 @@ from iteralign.types import Conversation, Message
 Format = Literal["chat", "plain", "raw"]
 TEMPLATES = ("auto", "chat", "plain", "raw")
 PLAIN_STOP = ("\nUSER:",)
+PLAIN = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}\n\n"
+    "{% else %}{{ m['role'] | upper }}: {{ m['content'] }}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+"""The plain format as a chat template, for those who load an exported model elsewhere."""
+
 TODAY = date(2024, 7, 26)
 """What a template is told that asks for the date (the default of Llama 3's): a prompt must not change overnight,
 neither between training and generation nor in a run that is resumed."""
@@ -88,6 +95,13 @@ class Chat:
                 "could be taught to end; look at split_special_tokens and eos_token in tokenizer_config.json"
             )
         return Row(tuple(prompt), tuple(ids))
+
+    def portable(self) -> Any:
+        """The tokenizer, with a chat template that writes what this Chat does, where one can."""
+        if self.format == "plain":
+            begins = self.prompt_ids((Message("user", ""),))[:1] == [self.tokenizer.bos_token_id]
+            self.tokenizer.chat_template = "{{ bos_token }}" * begins + PLAIN
+        return self.tokenizer
 
     def fitting(self, conversations: Sequence[Conversation], limit: int) -> list[list[int]]:
         """The ids of each prompt. Raises UserError if any leaves no room for an answer within `limit` tokens: how

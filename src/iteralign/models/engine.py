@@ -28,11 +28,11 @@ class Engine:
 
     def attach(self, checkpoint: Checkpoint, template: str) -> tuple[Any, Chat]:
         """The model with the weights of `checkpoint`, and how it writes conversations."""
+        if template not in self._chats:  # before the weights, which may take minutes
+            self._chats[template] = weights.load_chat(self.source, template)
         if self._attached is None or self._attached[0] != checkpoint:
             self.detach()
             self._attached = (checkpoint, self._weights(checkpoint))
-        if template not in self._chats:
-            self._chats[template] = weights.load_chat(self.source, template)
         return self._attached[1], self._chats[template]
 
     def detach(self) -> None:

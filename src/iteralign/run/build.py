@@ -25,7 +25,7 @@ from iteralign.run.purse import Guarded, Purse
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
 from iteralign.training import store
-from iteralign.training.merge import merge
+from iteralign.training.merge import Options, merge
 from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer, unneeded, unwatched
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
@@ -173,7 +173,7 @@ def trainer(
 
 def merged(config: Config, root: Path, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
     """Write a trained policy to `out` as a model of its own. Raises UserError, WorldError."""
-    merge(source(config), root / str(checkpoint.path), checkpoint.kind, out, dtype)
+    merge(source(config), checkpoint, root, out, Options(template(config), dtype))
 
 
 def adapter(root: Path, checkpoint: Checkpoint, out: Path) -> None:

@@ -3,35 +3,39 @@
 The adapter is merged in float32 and rounded once, to the number format that is asked for.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from iteralign import adapters, weights
 from iteralign.errors import unknown
 from iteralign.training import store
+from iteralign.types import Checkpoint
 
 
-def merge(
-    base: weights.Source,
-    checkpoint: Path,
-    kind: Literal["base", "adapter", "full"],
-    out: Path,
-    dtype: str = "auto",
-) -> Path:
-    """Write weights, config and tokenizer of the policy in directory `checkpoint` to `out`, whole or not at all.
+@dataclass(frozen=True)
+class Options:
+    """template: the policy's, which goes with the model. dtype: its number format; auto is the base's own."""
 
-    `dtype` auto is the base's own format. Raises UserError (the adapter is for another base), WorldError (memory).
+    template: str = "auto"
+    dtype: str = "auto"
+
+
+def merge(base: weights.Source, checkpoint: Checkpoint, root: Path, out: Path, options: Options) -> Path:
+    """Write weights, config and tokenizer of `checkpoint`, which lies in `root`, to `out`, whole or not at all.
+
+    Raises UserError (the adapter is for another base), WorldError (memory).
     """
-    if dtype not in weights.DTYPES:
-        raise unknown("--dtype", dtype, weights.DTYPES)
-    source = base if kind != "full" else weights.Source(str(checkpoint))
-    model = weights.load_model(source, "cpu", "float32")
-    if kind == "adapter":
+    if options.dtype not in weights.DTYPES:
+        raise unknown("--dtype", options.dtype, weights.DTYPES)
+    folder, full = root / str(checkpoint.path), checkpoint.kind == "full"
+    model = weights.load_model(weights.Source(str(folder)) if full else base, "cpu", "float32")
+    if checkpoint.kind == "adapter":
         with weights.quiet():
-            model = adapters.beside(model, checkpoint, base.name).merge_and_unload()
-    tokenizer = weights.load_tokenizer(base if kind != "full" else source)
+            model = adapters.beside(model, folder, base.name).merge_and_unload()
+    tokenizer = weights.load_chat(base, options.template).portable()
     with store.written_whole(out) as partial, weights.quiet():
-        model.to(_format(base, dtype)).save_pretrained(partial)
+        model.to(_format(base, options.dtype)).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     return out
 
