@@ -46,7 +46,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(params=TEMPLATES)
 def chat(tokenizer, request: pytest.FixtureRequest):
     tokenizer.chat_template = TEMPLATES[request.param]
-    yield chat_of(tokenizer)
+    yield chat_of(tokenizer, "chat" if tokenizer.chat_template else "auto")
     tokenizer.chat_template = tiny.CHATML
 
 
@@ -179,7 +179,7 @@ def test_a_prompt_is_the_same_tomorrow_and_begins_no_thinking_aloud(tokenizer) -
         "and enable_thinking is false %}(no thought){% endif %}"
     )
     tokenizer.chat_template = thinking
-    prompt = chat_of(tokenizer).prompt(QUESTION)
+    prompt = chat_of(tokenizer, "chat").prompt(QUESTION)
     tokenizer.chat_template = tiny.CHATML
     assert prompt == "26 Jul 2024<|user|>who can take the key?<|end|><|assistant|>(no thought)"
 
@@ -215,3 +215,54 @@ def test_the_plain_format_goes_with_an_exported_model_as_a_chat_template(tmp_pat
     assert portable.format == "chat"
     assert [portable.prompt_ids(conversation) for conversation in (QUESTION, LAWFUL, LONG)] == written
     assert portable.row(QUESTION, "no.").completion[-1] == plain.row(QUESTION, "no.").completion[-1]
+
+
+PUBLISHED = {
+    "qwen2_5": ("<|im_start|> <|im_end|>", "<|im_end|>"),
+    "qwen3": ("<|im_start|> <|im_end|>", "<|im_end|>"),
+    "llama3": ("<|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>", "<|eot_id|>"),
+    "llama3_2": ("<|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>", "<|eot_id|>"),
+    "gemma": ("<start_of_turn> <end_of_turn>", "<end_of_turn>"),
+    "gemma3": ("<start_of_turn> <end_of_turn>", "<end_of_turn>"),
+    "phi3": ("<|system|> <|user|> <|assistant|> <|end|>", "<|end|>"),
+    "cohere": ("<|START_OF_TURN_TOKEN|> <|USER_TOKEN|> <|END_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
+}
+
+
+def published(tmp_path: Path, name: str, tokens: str = ""):
+    """A tokenizer with the template that TRL ships for a family of models."""
+    import trl
+
+    file = Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja"
+    if not file.is_file():
+        pytest.skip(f"this version of TRL has no {file.name}")
+    tokenizer = load_tokenizer(Source(str(tiny.build(tmp_path))))
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens.split()})
+    tokenizer.bos_token = "<|unknown|>"
+    tokenizer.chat_template = file.read_text(encoding="utf-8")
+    return tokenizer
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_templates_as_they_are_published(tmp_path: Path, name: str) -> None:
+    tokens, end = PUBLISHED[name]
+    chat = chat_of(published(tmp_path, name, tokens))
+    assert (chat.end, chat.lead) == (end, "")
+    for conversation in (QUESTION, LAWFUL, LONG):
+        row = chat.row(conversation, "take the red key.")
+        assert list(row.prompt) == chat.prompt_ids(conversation)
+        assert chat.tokenizer.decode(row.completion) == f"take the red key.{end}"
+
+
+def test_a_template_for_images_that_drops_plain_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leaves out what the user says"):
+        chat_of(published(tmp_path, "smolvlm"))
+
+
+def test_a_template_that_always_thinks_aloud_is_refused_unless_the_user_chooses(tmp_path: Path) -> None:
+    tokenizer = published(tmp_path, "deepseek_r1_distill")
+    with pytest.raises(
+        UserError, match=r"opens an answer with '<think>\\n' where it asks for one, and not where"
+    ):
+        chat_of(tokenizer)
+    assert chat_of(tokenizer, "chat").prompt(QUESTION).endswith("<think>\n")

@@ -12,28 +12,16 @@ raw     the contents alone, joined by blank lines: for prompts that carry their 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import jinja2
-
+from iteralign import template as templates
 from iteralign.errors import UserError, unknown
 from iteralign.types import Conversation, Message
 
 Format = Literal["chat", "plain", "raw"]
 TEMPLATES = ("auto", "chat", "plain", "raw")
 PLAIN_STOP = ("\nUSER:",)
-PLAIN = (
-    "{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}\n\n"
-    "{% else %}{{ m['role'] | upper }}: {{ m['content'] }}\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
-"""The plain format as a chat template, for those who load an exported model elsewhere."""
-
-TODAY = date(2024, 7, 26)
-"""What a template is told that asks for the date (the default of Llama 3's): a prompt must not change overnight,
-neither between training and generation nor in a run that is resumed."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +53,8 @@ class Chat:
         """The prompt text, up to where the answer begins."""
         turns = [Message(m.role, self._defused(m.content)) for m in conversation]
         if self.format == "chat":
-            return _templated(self.tokenizer, turns)
-        return _plain(turns) if self.format == "plain" else "\n\n".join(m.content for m in turns)
+            return templates.templated(self.tokenizer, turns)
+        return templates.plain(turns) if self.format == "plain" else "\n\n".join(m.content for m in turns)
 
     def completion(self, answer: str) -> str:
         """The text that training teaches after the prompt: the answer and the end of turn."""
@@ -100,7 +88,7 @@ class Chat:
         """The tokenizer, with a chat template that writes what this Chat does, where one can."""
         if self.format == "plain":
             begins = self.prompt_ids((Message("user", ""),))[:1] == [self.tokenizer.bos_token_id]
-            self.tokenizer.chat_template = "{{ bos_token }}" * begins + PLAIN
+            self.tokenizer.chat_template = "{{ bos_token }}" * begins + templates.PLAIN
         return self.tokenizer
 
     def fitting(self, conversations: Sequence[Conversation], limit: int) -> list[list[int]]:
@@ -197,10 +185,14 @@ def _chosen(tokenizer: Any, template: str, has: bool) -> Chat:
             else "the tokenizer has no chat template, as is usual for a base model"
         )
         return Chat(tokenizer, "plain", " ", eos, special, PLAIN_STOP, why)
-    chat = Chat(tokenizer, "chat", "", eos, special)
-    lead, end = _seam(chat)
+    seam = templates.seam(tokenizer, special)
+    if seam.odd and template == "auto":
+        raise UserError(
+            f"policy.template: auto: the chat template opens an answer with {seam.odd!r} where it asks for one, and "
+            "not where it writes one, so training would not be as it writes; choose 'chat' to train as it asks, or 'plain'"
+        )
     why = "the tokenizer has a chat template" if template == "auto" else asked
-    return replace(chat, lead=lead, end=end, why=why)
+    return Chat(tokenizer, "chat", seam.lead, seam.end, special, why=why)
 
 
 def _require_end(chat: Chat) -> None:
@@ -223,69 +215,6 @@ def _refuse_borrowed(chat: Chat, ends: Collection[int] | None) -> None:
         f"with {own}: it looks like a base model with the template of a chat model; say which: 'plain' (base), or "
         "'chat' (to train the template in)"
     )
-
-
-def _plain(turns: Sequence[Message]) -> str:
-    lines = [m.content + "\n" if m.role == "system" else f"{m.role.upper()}: {m.content}" for m in turns]
-    return "\n".join([*lines, "ASSISTANT:"])
-
-
-def _templated(tokenizer: Any, turns: Sequence[Message]) -> str:
-    """The chat template's text. A template that refuses or drops a system turn gets it folded away."""
-    try:
-        text = _apply(tokenizer, turns)
-        system = next((m.content.strip() for m in turns if m.role == "system"), "")
-        if system in text:
-            return text
-    except jinja2.TemplateError:
-        pass
-    try:
-        return _apply(tokenizer, _folded(turns))
-    except jinja2.TemplateError as error:
-        roles = ", ".join(m.role for m in turns)
-        why = str(error).splitlines()[0]
-        raise UserError(f"policy.template: the chat template refuses the turns {roles}: {why}") from error
-
-
-def _apply(tokenizer: Any, turns: Sequence[Message], prompt: bool = True) -> str:
-    messages = [{"role": m.role, "content": m.content} for m in turns]
-    text = tokenizer.apply_chat_template(
-        messages,
-        tokenize=False,
-        add_generation_prompt=prompt,
-        enable_thinking=False,  # where a template knows it, the answer begins at once (Qwen3, SmolLM3)
-        strftime_now=TODAY.strftime,
-    )
-    return str(text)
-
-
-def _folded(turns: Sequence[Message]) -> list[Message]:
-    """The turns without system role: its text opens the first user turn."""
-    system = "\n\n".join(m.content for m in turns if m.role == "system")
-    rest = [m for m in turns if m.role != "system"]
-    for i, m in enumerate(rest):
-        if system and m.role == "user":
-            return [*rest[:i], Message("user", f"{system}\n\n{m.content}"), *rest[i + 1 :]]
-    return rest
-
-
-def _seam(chat: Chat) -> tuple[str, str]:
-    """(lead, end) of a chat template, read off a probe: what it writes around an assistant's answer.
-
-    Where the template closes an answer with a special token, that one is the end of turn (it may
-    differ from EOS, as in ChatML on a base model); else EOS is.
-    """
-    probe = "Probe"
-    user = Message("user", "Hello")
-    prompt = _templated(chat.tokenizer, [user])
-    try:
-        full = _apply(chat.tokenizer, [user, Message("assistant", probe)], prompt=False)
-    except jinja2.TemplateError:
-        full = ""
-    if not full.startswith(prompt) or probe not in full[len(prompt) :]:
-        return "", chat.end
-    lead, _, tail = full[len(prompt) :].partition(probe)
-    return lead, next((t for t in chat.special if tail.lstrip().startswith(t)), chat.end)
 
 
 def _special(tokenizer: Any) -> tuple[str, ...]:
