@@ -1,6 +1,7 @@
 """Rendering: what training teaches is what generation asks, for every kind of chat template."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -215,6 +216,13 @@ def test_the_plain_format_goes_with_an_exported_model_as_a_chat_template(tmp_pat
     assert portable.format == "chat"
     assert [portable.prompt_ids(conversation) for conversation in (QUESTION, LAWFUL, LONG)] == written
     assert portable.row(QUESTION, "no.").completion[-1] == plain.row(QUESTION, "no.").completion[-1]
+
+
+def test_where_a_written_start_token_changes_the_ids_no_template_goes_with_the_model(
+    tmp_path: Path, families: ModuleType
+) -> None:
+    plain = chat_of(load_tokenizer(Source(str(families.build(tmp_path, "llama", chat=False)))))
+    assert chat_of(plain.portable()).format == "plain"
 
 
 PUBLISHED = {

@@ -12,7 +12,7 @@ raw     the contents alone, joined by blank lines: for prompts that carry their 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from iteralign import template as templates
@@ -85,10 +85,15 @@ class Chat:
         return Row(tuple(prompt), tuple(ids))
 
     def portable(self) -> Any:
-        """The tokenizer, with a chat template that writes what this Chat does, where one can."""
+        """The tokenizer to go with an exported model. The plain format goes as a chat template where that gives the
+        same ids; some tokenizers begin a text differently behind a start token that is written out."""
         if self.format == "plain":
-            begins = self.prompt_ids((Message("user", ""),))[:1] == [self.tokenizer.bos_token_id]
+            asked = (Message("user", "Hello?"), Message("assistant", "Yes."), Message("user", "Why?"))
+            ids = self.prompt_ids(asked)
+            begins = ids[:1] == [self.tokenizer.bos_token_id]
             self.tokenizer.chat_template = "{{ bos_token }}" * begins + templates.PLAIN
+            if replace(self, format="chat").prompt_ids(asked) != ids:
+                self.tokenizer.chat_template = None
         return self.tokenizer
 
     def fitting(self, conversations: Sequence[Conversation], limit: int) -> list[list[int]]:
@@ -189,7 +194,8 @@ def _chosen(tokenizer: Any, template: str, has: bool) -> Chat:
     if seam.odd and template == "auto":
         raise UserError(
             f"policy.template: auto: the chat template opens an answer with {seam.odd!r} where it asks for one, and "
-            "not where it writes one, so training would not be as it writes; choose 'chat' to train as it asks, or 'plain'"
+            "not where it writes one, so training would not be as it writes; choose 'chat' to train as it asks, or "
+            "'plain'"
         )
     why = "the tokenizer has a chat template" if template == "auto" else asked
     return Chat(tokenizer, "chat", seam.lead, seam.end, special, why=why)

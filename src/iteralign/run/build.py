@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from iteralign import constitution, judge, prompts, revise
+from iteralign import constitution, judge, prompts, revise, weights
 from iteralign.chat import is_text, require_template
 from iteralign.errors import UserError, unknown
 from iteralign.lab import Lab, Model
@@ -54,11 +54,10 @@ class Assembly:
 
 
 def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> Assembly:
-    """Actors and values of a run. Loads no weights. Raises UserError."""
+    """Actors and values of a run. Loads no weights, but fetches those of a hub id. Raises UserError, WorldError."""
     prices.require(config)
-    base = model_path(config.policy.model)
     return Assembly(
-        policy=Checkpoint(identity_of(base, config.policy.revision), config.policy.model),
+        policy=Checkpoint(identity(config), config.policy.model),
         material=material(config),
         lab=lab(config, root, journal.progress, purse),
         method=method(config),
@@ -94,16 +93,25 @@ def model_path(name: str) -> str:
     return name
 
 
+def identity(config: Config) -> str:
+    """The id of the untrained policy. A hub id is fetched first: the commit that its branch names now is part of
+    it, so that a run is not resumed on other weights. Raises UserError, WorldError."""
+    where = source(config)
+    if where.folder is None:
+        return f"{where.name}@{weights.find(where).name}"
+    return identity_of(where.name, where.revision)
+
+
 def identity_of(base: str, revision: str | None) -> str:
     """An id that changes with the weights: a digest of a directory's files, or hub id and revision."""
     folder = Path(base)
     if not folder.is_dir():
         return f"{base}@{revision or 'main'}"
-    weights = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
     if not (folder / "config.json").is_file():
         raise UserError(f"policy.model: {base!r} is not a model directory: it has no config.json")
     digest = hashlib.sha256()
-    for file in weights:
+    for file in files:
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return f"local-{digest.hexdigest()[:16]}"
 
