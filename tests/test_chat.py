@@ -160,8 +160,12 @@ def test_a_base_model_with_the_template_of_a_chat_model_is_refused_unless_the_us
     assert chat_of(tokenizer, ends={eos, turn}).format == "chat"
     assert chat_of(tokenizer, "plain", {eos}).format == "plain"
     assert chat_of(tokenizer, "chat", {eos}).end == "<|system|>"
+    with pytest.raises(UserError, match="but the model ends with '<.end.>'"):
+        chat_of(tokenizer, ends=set())
     tokenizer.chat_template = tiny.CHATML
     assert chat_of(tokenizer, ends=set()).format == "chat"
+    with pytest.raises(UserError, match="but the model ends with '<.system.>'"):
+        chat_of(tokenizer, ends={turn})
 
 
 def test_a_template_of_the_users_own(tokenizer) -> None:

@@ -211,11 +211,13 @@ def _require_end(chat: Chat) -> None:
 
 
 def _refuse_borrowed(chat: Chat, ends: Collection[int] | None) -> None:
-    """Base models are often published with the tokenizer of their chat sibling, template included."""
+    """Base models are often published with the tokenizer of their chat sibling, template included, sometimes EOS
+    too. What the model's own config says it ends at is the better witness."""
     end, *_ = chat.end_ids()
-    if ends is None or end in {*ends, chat.tokenizer.eos_token_id}:
+    known = sorted(ends or (chat.tokenizer.eos_token_id,))
+    if ends is None or end in known:
         return
-    own = ", ".join(repr(t) for t in chat.tokenizer.convert_ids_to_tokens(sorted(ends))) or "no token"
+    own = ", ".join(repr(t) for t in chat.tokenizer.convert_ids_to_tokens(known))
     raise UserError(
         f"policy.template: auto: the tokenizer's chat template ends an answer with {chat.end!r}, but the model ends "
         f"with {own}: it looks like a base model with the template of a chat model; say which: 'plain' (base), or "
