@@ -23,10 +23,21 @@ hypothesis.settings.load_profile("iteralign")
 @pytest.fixture(scope="session")
 def faulty() -> ModuleType:
     """tests/models/faulty.py: a server that fails on demand."""
-    spec = importlib.util.spec_from_file_location("faulty", Path(__file__).parent / "models" / "faulty.py")
+    return _module("models/faulty.py")
+
+
+@pytest.fixture(scope="session")
+def families() -> ModuleType:
+    """tests/families.py: tiny random models of many architectures."""
+    return _module("families.py")
+
+
+def _module(path: str) -> ModuleType:
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["faulty"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

@@ -1,6 +1,7 @@
 """Rendering: what training teaches is what generation asks, for every kind of chat template."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -46,7 +47,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(params=TEMPLATES)
 def chat(tokenizer, request: pytest.FixtureRequest):
     tokenizer.chat_template = TEMPLATES[request.param]
-    yield chat_of(tokenizer)
+    yield chat_of(tokenizer, "chat" if tokenizer.chat_template else "auto")
     tokenizer.chat_template = tiny.CHATML
 
 
@@ -139,3 +140,141 @@ def test_what_cannot_be_rendered_is_one_line(tokenizer) -> None:
     with pytest.raises(UserError, match="roles must alternate"):
         chat_of(tokenizer).prompt(QUESTION)
     tokenizer.chat_template = tiny.CHATML
+
+
+def test_the_format_says_why_it_was_chosen(tokenizer) -> None:
+    assert chat_of(tokenizer).why == "the tokenizer has a chat template"
+    assert chat_of(tokenizer, "plain").why == "policy.template asks for it"
+    tokenizer.chat_template = None
+    assert chat_of(tokenizer).why.startswith("the tokenizer has no chat template")
+    tokenizer.chat_template = tiny.CHATML
+
+
+def test_a_base_model_with_the_template_of_a_chat_model_is_refused_unless_the_user_chooses(tokenizer) -> None:
+    tokenizer.chat_template = ENDS_OTHERWISE
+    turn, eos = (tokenizer.convert_tokens_to_ids(t) for t in ("<|system|>", "<|end|>"))
+    with pytest.raises(
+        UserError, match=r"ends an answer with '<.system.>', but the model ends with '<.end.>'"
+    ):
+        chat_of(tokenizer, ends={eos})
+    assert chat_of(tokenizer, ends={eos, turn}).format == "chat"
+    assert chat_of(tokenizer, "plain", {eos}).format == "plain"
+    assert chat_of(tokenizer, "chat", {eos}).end == "<|system|>"
+    with pytest.raises(UserError, match="but the model ends with '<.end.>'"):
+        chat_of(tokenizer, ends=set())
+    tokenizer.chat_template = tiny.CHATML
+    assert chat_of(tokenizer, ends=set()).format == "chat"
+    with pytest.raises(UserError, match="but the model ends with '<.system.>'"):
+        chat_of(tokenizer, ends={turn})
+
+
+def test_a_template_of_the_users_own(tokenizer) -> None:
+    own = "{% for m in messages %}{{ m['role'] }}> {{ m['content'] }}\n{% endfor %}assistant>"
+    chat = chat_of(tokenizer, own)
+    assert chat.prompt(QUESTION) == "user> who can take the key?\nassistant>"
+    assert (chat.format, chat.end) == ("chat", "<|end|>")
+    tokenizer.chat_template = tiny.CHATML
+
+
+def test_a_prompt_is_the_same_tomorrow_and_begins_no_thinking_aloud(tokenizer) -> None:
+    thinking = (
+        "{{ strftime_now('%d %b %Y') }}"
+        + tiny.CHATML
+        + "{% if add_generation_prompt and enable_thinking is defined "
+        "and enable_thinking is false %}(no thought){% endif %}"
+    )
+    tokenizer.chat_template = thinking
+    prompt = chat_of(tokenizer, "chat").prompt(QUESTION)
+    tokenizer.chat_template = tiny.CHATML
+    assert prompt == "26 Jul 2024<|user|>who can take the key?<|end|><|assistant|>(no thought)"
+
+
+def test_an_end_that_could_not_be_taught_is_refused(tmp_path: Path) -> None:
+    broken = load_tokenizer(Source(str(tiny.build(tmp_path))))
+    broken.split_special_tokens = True
+    with pytest.raises(UserError, match="does not read its end token '<.end.>' as one token"):
+        chat_of(broken).row(QUESTION, "no.")
+    broken.split_special_tokens = False
+    del broken._special_tokens_map["eos_token"]
+    with pytest.raises(UserError, match="no end-of-text token"):
+        chat_of(broken)
+    broken.chat_template = None
+    broken._special_tokens_map["eos_token"] = "</s>"
+    with pytest.raises(UserError, match="end token '</s>' is not in the tokenizer's vocabulary"):
+        chat_of(broken)
+
+
+@pytest.mark.parametrize("start", [None, "<|system|>"], ids=["no start token", "start token"])
+def test_the_plain_format_goes_with_an_exported_model_as_a_chat_template(tmp_path: Path, start) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = load_tokenizer(Source(str(tiny.build(tmp_path, template=None))))
+    if start:
+        tokenizer.bos_token = start
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{start} $A", special_tokens=[(start, tokenizer.convert_tokens_to_ids(start))]
+        )
+    plain = chat_of(tokenizer)
+    written = [plain.prompt_ids(conversation) for conversation in (QUESTION, LAWFUL, LONG)]
+    portable = chat_of(plain.portable())
+    assert portable.format == "chat"
+    assert [portable.prompt_ids(conversation) for conversation in (QUESTION, LAWFUL, LONG)] == written
+    assert portable.row(QUESTION, "no.").completion[-1] == plain.row(QUESTION, "no.").completion[-1]
+
+
+def test_where_a_written_start_token_changes_the_ids_no_template_goes_with_the_model(
+    tmp_path: Path, families: ModuleType
+) -> None:
+    plain = chat_of(load_tokenizer(Source(str(families.build(tmp_path, "llama", chat=False)))))
+    assert chat_of(plain.portable()).format == "plain"
+
+
+PUBLISHED = {
+    "qwen2_5": ("<|im_start|> <|im_end|>", "<|im_end|>"),
+    "qwen3": ("<|im_start|> <|im_end|>", "<|im_end|>"),
+    "llama3": ("<|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>", "<|eot_id|>"),
+    "llama3_2": ("<|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|>", "<|eot_id|>"),
+    "gemma": ("<start_of_turn> <end_of_turn>", "<end_of_turn>"),
+    "gemma3": ("<start_of_turn> <end_of_turn>", "<end_of_turn>"),
+    "phi3": ("<|system|> <|user|> <|assistant|> <|end|>", "<|end|>"),
+    "cohere": ("<|START_OF_TURN_TOKEN|> <|USER_TOKEN|> <|END_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
+}
+
+
+def published(tmp_path: Path, name: str, tokens: str = ""):
+    """A tokenizer with the template that TRL ships for a family of models."""
+    import trl
+
+    file = Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja"
+    if not file.is_file():
+        pytest.skip(f"this version of TRL has no {file.name}")
+    tokenizer = load_tokenizer(Source(str(tiny.build(tmp_path))))
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens.split()})
+    tokenizer.bos_token = "<|unknown|>"
+    tokenizer.chat_template = file.read_text(encoding="utf-8")
+    return tokenizer
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_templates_as_they_are_published(tmp_path: Path, name: str) -> None:
+    tokens, end = PUBLISHED[name]
+    chat = chat_of(published(tmp_path, name, tokens))
+    assert (chat.end, chat.lead) == (end, "")
+    for conversation in (QUESTION, LAWFUL, LONG):
+        row = chat.row(conversation, "take the red key.")
+        assert list(row.prompt) == chat.prompt_ids(conversation)
+        assert chat.tokenizer.decode(row.completion) == f"take the red key.{end}"
+
+
+def test_a_template_for_images_that_drops_plain_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leaves out what the user says"):
+        chat_of(published(tmp_path, "smolvlm"))
+
+
+def test_a_template_that_always_thinks_aloud_is_refused_unless_the_user_chooses(tmp_path: Path) -> None:
+    tokenizer = published(tmp_path, "deepseek_r1_distill")
+    with pytest.raises(
+        UserError, match=r"opens an answer with '<think>\\n' where it asks for one, and not where"
+    ):
+        chat_of(tokenizer)
+    assert chat_of(tokenizer, "chat").prompt(QUESTION).endswith("<think>\n")

@@ -4,19 +4,18 @@ Generation and training both call this file and nothing else, so that the prompt
 trained on is, id by id, the prompt it is asked with.
 
 Three formats:
-chat    the tokenizer's own chat template, with its generation prompt
+chat    the tokenizer's own chat template, or one that the user gives, with its generation prompt
 plain   SYSTEM, a blank line, then `USER: …` and `ASSISTANT: …` lines (after Vicuna v1.1, with line
         breaks); an answer also ends where the model begins the next `USER:` turn
 raw     the contents alone, joined by blank lines: for prompts that carry their own wrapping, as the
         paper's released ones do
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import jinja2
-
+from iteralign import template as templates
 from iteralign.errors import UserError, unknown
 from iteralign.types import Conversation, Message
 
@@ -39,7 +38,7 @@ class Chat:
 
     lead: what stands between the prompt and the answer's first letter. end: the token that closes an
     answer, taught in training. special: the tokenizer's special tokens, longest first. stops: strings
-    that also end an answer.
+    that also end an answer. why: how the format came to be chosen, for people.
     """
 
     tokenizer: Any
@@ -48,13 +47,14 @@ class Chat:
     end: str
     special: tuple[str, ...]
     stops: tuple[str, ...] = ()
+    why: str = ""
 
     def prompt(self, conversation: Conversation) -> str:
         """The prompt text, up to where the answer begins."""
         turns = [Message(m.role, self._defused(m.content)) for m in conversation]
         if self.format == "chat":
-            return _templated(self.tokenizer, turns)
-        return _plain(turns) if self.format == "plain" else "\n\n".join(m.content for m in turns)
+            return templates.templated(self.tokenizer, turns)
+        return templates.plain(turns) if self.format == "plain" else "\n\n".join(m.content for m in turns)
 
     def completion(self, answer: str) -> str:
         """The text that training teaches after the prompt: the answer and the end of turn."""
@@ -68,14 +68,48 @@ class Chat:
         """The ids to train on; the prompt's are those of `prompt_ids`, whatever follows them.
 
         Tokenizers may merge letters across the seam: then prompt and completion are encoded apart.
+        Raises UserError if the end would not be taught: the policy would never learn to stop.
         """
         prompt = self.prompt_ids(conversation)
         completion = self.completion(answer)
-        joint = self._ids(self.prompt(conversation) + completion)
-        if joint[: len(prompt)] == prompt:
-            return Row(tuple(prompt), tuple(joint[len(prompt) :]))
-        apart = self.tokenizer(completion, add_special_tokens=False)["input_ids"]
-        return Row(tuple(prompt), tuple(apart))
+        ids = self._ids(self.prompt(conversation) + completion)
+        if ids[: len(prompt)] == prompt:
+            ids = ids[len(prompt) :]
+        else:
+            ids = list(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
+        if ids[-1:] != [self.end_ids()[0]]:
+            raise UserError(
+                f"policy.model: the tokenizer does not read its end token {self.end!r} as one token, so no answer "
+                "could be taught to end; look at split_special_tokens and eos_token in tokenizer_config.json"
+            )
+        return Row(tuple(prompt), tuple(ids))
+
+    def portable(self) -> Any:
+        """The tokenizer to go with an exported model. The plain format goes as a chat template where that gives the
+        same ids; some tokenizers begin a text differently behind a start token that is written out."""
+        if self.format == "plain":
+            asked = (Message("user", "Hello?"), Message("assistant", "Yes."), Message("user", "Why?"))
+            ids = self.prompt_ids(asked)
+            begins = ids[:1] == [self.tokenizer.bos_token_id]
+            self.tokenizer.chat_template = "{{ bos_token }}" * begins + templates.PLAIN
+            if replace(self, format="chat").prompt_ids(asked) != ids:
+                self.tokenizer.chat_template = None
+        return self.tokenizer
+
+    def fitting(self, conversations: Sequence[Conversation], limit: int) -> list[list[int]]:
+        """The ids of each prompt. Raises UserError if any leaves no room for an answer within `limit` tokens: how
+        many, and the longest; cutting one would ask something else."""
+        ids = [self.prompt_ids(conversation) for conversation in conversations]
+        over = [i for i, prompt in enumerate(ids) if len(prompt) >= limit]
+        if over:
+            longest = max(over, key=lambda i: len(ids[i]))
+            text = " ".join(conversations[longest][-1].content.split())[:60]
+            raise UserError(
+                f"{len(over)} of {len(ids)} prompts do not fit into the policy's context of {limit} tokens, answer "
+                f"included; the longest is prompt {longest} ({text!r}) with {len(ids[longest])} tokens; shorten or "
+                "leave out such prompts, or take a base with a longer context"
+            )
+        return ids
 
     def end_ids(self) -> tuple[int, ...]:
         """The ids that end an answer: the end of turn first, then the tokenizer's EOS if it differs."""
@@ -103,83 +137,92 @@ class Chat:
         return [start, *ids] if adds_start and ids[:1] != [start] else ids
 
 
-def chat_of(tokenizer: Any, template: str = "auto") -> Chat:
+def chat_of(tokenizer: Any, template: str = "auto", ends: Collection[int] | None = None) -> Chat:
     """The `Chat` of a tokenizer; `auto` is `chat` where there is a chat template, else `plain`.
 
-    Raises UserError for an unknown template, a `chat` without one, and a tokenizer without EOS.
+    template: one of TEMPLATES, or a chat template's Jinja text, which takes the place of the tokenizer's own.
+    ends: the ids at which the model itself ends, if known.
+
+    Raises UserError for an unknown template, a `chat` without one, a tokenizer without EOS, and, under `auto`,
+    a template that ends answers with a token at which the model does not end.
     """
-    if template not in TEMPLATES:
-        raise unknown("policy.template", template, TEMPLATES)
+    require_template(template, "policy.template")
+    if is_text(template):
+        tokenizer.chat_template = template
     has = bool(getattr(tokenizer, "chat_template", None))
     if template == "chat" and not has:
-        raise UserError("policy.template: 'chat', but there is no chat template; use auto, plain or raw")
+        raise UserError(
+            "policy.template: 'chat', but the tokenizer has no chat template; use auto, plain or raw, or name a "
+            "*.jinja file"
+        )
     if tokenizer.eos_token is None:
         raise UserError(
-            "policy.model: this tokenizer has no end-of-text token, so answers could not be ended"
+            "policy.model: this tokenizer has no end-of-text token, so answers could not be ended; set eos_token "
+            "in its tokenizer_config.json"
         )
-    special = _special(tokenizer)
-    if template == "chat" or (template == "auto" and has):
-        lead, end = _seam(tokenizer, special)
-        return Chat(tokenizer, "chat", lead, end, special)
+    chat = _chosen(tokenizer, template, has)
+    _require_end(chat)
+    if template == "auto" and chat.format == "chat":
+        _refuse_borrowed(chat, ends)
+    return chat
+
+
+def is_text(template: str) -> bool:
+    """Whether a template is the Jinja text itself, not one of TEMPLATES."""
+    return "{" in template
+
+
+def require_template(template: str, field: str) -> None:
+    """One of TEMPLATES, or Jinja text. Raises UserError."""
+    if template not in TEMPLATES and not is_text(template):
+        raise unknown(field, template, TEMPLATES)
+
+
+def _chosen(tokenizer: Any, template: str, has: bool) -> Chat:
+    special, eos = _special(tokenizer), tokenizer.eos_token
+    asked = "policy.template asks for it"
     if template == "raw":
-        return Chat(tokenizer, "raw", " ", tokenizer.eos_token, special)
-    return Chat(tokenizer, "plain", " ", tokenizer.eos_token, special, PLAIN_STOP)
+        return Chat(tokenizer, "raw", " ", eos, special, why=asked)
+    if template == "plain" or not has:
+        why = (
+            asked
+            if template == "plain"
+            else "the tokenizer has no chat template, as is usual for a base model"
+        )
+        return Chat(tokenizer, "plain", " ", eos, special, PLAIN_STOP, why)
+    seam = templates.seam(tokenizer, special)
+    if seam.odd and template == "auto":
+        raise UserError(
+            f"policy.template: auto: the chat template opens an answer with {seam.odd!r} where it asks for one, and "
+            "not where it writes one, so training would not be as it writes; choose 'chat' to train as it asks, or "
+            "'plain'"
+        )
+    why = "the tokenizer has a chat template" if template == "auto" else asked
+    return Chat(tokenizer, "chat", seam.lead, seam.end, special, why=why)
 
 
-def _plain(turns: Sequence[Message]) -> str:
-    lines = [m.content + "\n" if m.role == "system" else f"{m.role.upper()}: {m.content}" for m in turns]
-    return "\n".join([*lines, "ASSISTANT:"])
+def _require_end(chat: Chat) -> None:
+    """A token that the vocabulary lacks would be read as `unknown`, and taught as the end."""
+    if chat.end not in chat.tokenizer.get_vocab():
+        raise UserError(
+            f"policy.model: the end token {chat.end!r} is not in the tokenizer's vocabulary, so no answer could be "
+            "taught to end; set eos_token in tokenizer_config.json to one that is"
+        )
 
 
-def _templated(tokenizer: Any, turns: Sequence[Message]) -> str:
-    """The chat template's text. A template that refuses or drops a system turn gets it folded away."""
-    try:
-        text = _apply(tokenizer, turns)
-        system = next((m.content.strip() for m in turns if m.role == "system"), "")
-        if system in text:
-            return text
-    except jinja2.TemplateError:
-        pass
-    try:
-        return _apply(tokenizer, _folded(turns))
-    except jinja2.TemplateError as error:
-        roles = ", ".join(m.role for m in turns)
-        why = str(error).splitlines()[0]
-        raise UserError(f"policy.template: the chat template refuses the turns {roles}: {why}") from error
-
-
-def _apply(tokenizer: Any, turns: Sequence[Message], prompt: bool = True) -> str:
-    messages = [{"role": m.role, "content": m.content} for m in turns]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
-
-
-def _folded(turns: Sequence[Message]) -> list[Message]:
-    """The turns without system role: its text opens the first user turn."""
-    system = "\n\n".join(m.content for m in turns if m.role == "system")
-    rest = [m for m in turns if m.role != "system"]
-    for i, m in enumerate(rest):
-        if system and m.role == "user":
-            return [*rest[:i], Message("user", f"{system}\n\n{m.content}"), *rest[i + 1 :]]
-    return rest
-
-
-def _seam(tokenizer: Any, special: Sequence[str]) -> tuple[str, str]:
-    """(lead, end) of a chat template, read off a probe: what it writes around an assistant's answer.
-
-    Where the template closes an answer with a special token, that one is the end of turn (it may
-    differ from EOS, as in ChatML on a base model); else EOS is.
-    """
-    probe = "Probe"
-    user = Message("user", "Hello")
-    prompt = _templated(tokenizer, [user])
-    try:
-        full = _apply(tokenizer, [user, Message("assistant", probe)], prompt=False)
-    except jinja2.TemplateError:
-        full = ""
-    if not full.startswith(prompt) or probe not in full[len(prompt) :]:
-        return "", tokenizer.eos_token
-    lead, _, tail = full[len(prompt) :].partition(probe)
-    return lead, next((t for t in special if tail.lstrip().startswith(t)), tokenizer.eos_token)
+def _refuse_borrowed(chat: Chat, ends: Collection[int] | None) -> None:
+    """Base models are often published with the tokenizer of their chat sibling, template included, sometimes EOS
+    too. What the model's own config says it ends at is the better witness."""
+    end, *_ = chat.end_ids()
+    known = sorted(ends or (chat.tokenizer.eos_token_id,))
+    if ends is None or end in known:
+        return
+    own = ", ".join(repr(t) for t in chat.tokenizer.convert_ids_to_tokens(known))
+    raise UserError(
+        f"policy.template: auto: the tokenizer's chat template ends an answer with {chat.end!r}, but the model ends "
+        f"with {own}: it looks like a base model with the template of a chat model; say which: 'plain' (base), or "
+        "'chat' (to train the template in)"
+    )
 
 
 def _special(tokenizer: Any) -> tuple[str, ...]:

@@ -6,18 +6,25 @@ no code from a model repository unless the user asks for it, and one line for wh
 
 import contextlib
 import gc
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from iteralign.errors import UserError, unknown
+from iteralign.chat import Chat, chat_of
+from iteralign.errors import UserError, WorldError, unknown
+from iteralign.fetch import cached, fetched, pickles
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
+ADAPTER = "adapter_config.json"
+UNBOUNDED = 1 << 20
+"""The context of a model whose config names none, as those without position embeddings do not."""
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
 
 @dataclass(frozen=True)
@@ -39,49 +46,39 @@ class Source:
 def find(source: Source, field: str = "policy.model") -> Path:
     """The directory of the model; a hub id is fetched into the hub's own cache first.
 
-    Raises UserError where there is no such model, with the reason in one line.
+    Raises UserError where there is no such model, with the reason in one line; WorldError without a network.
     """
-    return check(source.folder or _fetched(source, field), field)
+    if source.folder:
+        return check(source.folder, field)
+    patterns = (*(f"*{s}" for s in SUFFIXES), *("*.py",) * source.trust_remote_code)
+    return check(fetched(source.name, source.revision, patterns, field), field)
+
+
+def at_hand(source: Source) -> Path | None:
+    """The directory of the model's config and tokenizer, if they are on this machine; the hub is not asked."""
+    folder = source.folder or cached(source.name, source.revision)
+    there = {p.name for p in folder.iterdir()} if folder and folder.is_dir() else set()
+    return folder if "config.json" in there and there & set(TOKENIZERS) else None
 
 
 def check(folder: Path, field: str = "policy.model") -> Path:
     """`folder` itself, or a UserError that says why it is no model directory. Loads nothing."""
+    name = str(folder)
     if not folder.is_dir():
-        raise UserError(f"{field}: {str(folder)!r} is not a directory; name a model directory or a hub id")
+        raise UserError(f"{field}: {name!r} is not a directory; name a model directory or a hub id")
     if not (folder / "config.json").is_file():
-        raise UserError(f"{field}: {str(folder)!r} is no model directory: it has no config.json")
+        if (folder / ADAPTER).is_file():
+            base = _json(folder / ADAPTER).get("base_model_name_or_path")
+            raise UserError(
+                f"{field}: {name!r} is an adapter for {base!r}, not a model; name that model, or merge the two first"
+            )
+        raise UserError(f"{field}: {name!r} is no model directory: it has no config.json")
     if not any(folder.glob("*.safetensors")):
-        hint = " (its weights are pickles; convert them)" if any(folder.glob("*.bin")) else ""
-        raise UserError(f"{field}: {str(folder)!r} is no model directory: it has no *.safetensors{hint}")
+        pickled = sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
+        if pickled:
+            raise pickles(field, name, pickled[0].name)
+        raise UserError(f"{field}: {name!r} is no model directory: it has no *.safetensors")
     return folder
-
-
-@lru_cache
-def _fetched(source: Source, field: str) -> Path:
-    """A hub id's files, at the commit that its revision names now; from the cache when offline."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    patterns = [f"*{s}" for s in SUFFIXES] + ["*.py"] * source.trust_remote_code
-    revision, reach = source.revision, "no network"
-    try:
-        revision = HfApi().model_info(source.name, revision=revision, timeout=20).sha
-        return Path(snapshot_download(source.name, revision=revision, allow_patterns=patterns))
-    except HFValidationError as error:
-        raise UserError(f"{field}: {source.name!r} is neither a directory nor a hub id") from error
-    except HfHubHTTPError as error:
-        reach = " ".join(str(error).split())[:120]
-    except OSError as error:
-        reach = f"the hub cannot be reached ({type(error).__name__})"
-    except Exception as error:  # the hub's HTTP client has an error tree of its own, and changes it
-        if "httpx" not in type(error).__module__ and "httpcore" not in type(error).__module__:
-            raise
-        reach = f"the hub cannot be reached ({type(error).__name__})"
-    try:
-        return Path(snapshot_download(source.name, revision=source.revision, local_files_only=True))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        message = f"{field}: no model {source.name!r} here, in the cache or on the hub: {reach}"
-        raise UserError(message) from error
 
 
 def device_of(name: str) -> str:
@@ -117,21 +114,73 @@ def dtype_of(name: str, device: str) -> str:
 
 
 def load_tokenizer(source: Source) -> Any:
-    """The tokenizer, fast where there is one. Raises UserError."""
-    folder = find(source)
+    """The tokenizer, fast where there is one. Raises UserError, WorldError."""
+    return _tokenizer(find(source), source)
+
+
+def load_chat(source: Source, template: str = "auto") -> Chat:
+    """How the model at `source` writes conversations (`chat.chat_of`). Raises UserError, WorldError."""
+    return read_chat(find(source), source, template)
+
+
+def read_chat(folder: Path, source: Source, template: str) -> Chat:
+    """The same for a directory that need not hold weights. Raises UserError."""
+    chat = chat_of(_tokenizer(folder, source), template, ends_of(folder))
+    _require_embeddings(chat, _json(folder / "config.json"))
+    return chat
+
+
+def ends_of(folder: Path) -> frozenset[int]:
+    """The ids at which a model ends by its own account: those of its config and its generation config."""
+    found: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        config = _json(folder / name) if (folder / name).is_file() else {}
+        ids = config.get("eos_token_id", _text_part(config).get("eos_token_id"))
+        found |= {i for i in (ids if isinstance(ids, list) else [ids]) if isinstance(i, int)}
+    return frozenset(found)
+
+
+def _require_embeddings(chat: Chat, config: Mapping[str, Any]) -> None:
+    """A token that was added to the tokenizer alone would end in an index error, on a GPU in an unreadable one."""
+    rows = _text_part(config).get("vocab_size")
+    for what, id in (("end", chat.end_ids()[0]), ("pad", chat.pad_id())):
+        if isinstance(rows, int) and id >= rows:
+            token = chat.tokenizer.convert_ids_to_tokens(id)
+            raise UserError(
+                f"policy.model: the tokenizer's {what} token {token!r} has the id {id}, but the model has {rows} "
+                "embeddings; resize them (resize_token_embeddings), or name another token in tokenizer_config.json"
+            )
+
+
+def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part about text of the config of a model that also reads something else."""
+    part = config.get("text_config")
+    return part if isinstance(part, dict) else config
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"policy.model: cannot load {str(path)!r}: {' '.join(str(error).split())}") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _tokenizer(folder: Path, source: Source) -> Any:
     with quiet(), _one_line(source):
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=source.trust_remote_code)
 
 
-def load_model(source: Source, device: str, dtype: str) -> Any:
+def load_model(source: Source, device: str, dtype: str, **options: Any) -> Any:
     """The causal language model on `device`, in evaluation mode, every weight from the files.
 
-    Raises UserError, also where the files lack a weight: a policy that is partly random would answer.
+    `options` go to transformers as they are. Raises UserError, also where the files lack a weight: a policy that
+    is partly random would answer; WorldError if memory does not suffice.
     """
     folder = find(source)
-    with quiet(), _one_line(source):
+    with quiet(), _one_line(source), _enough_memory(source, device):
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -142,19 +191,37 @@ def load_model(source: Source, device: str, dtype: str) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, in one line
             trust_remote_code=source.trust_remote_code,
+            **options,
         )
-    lacking = sorted(info["missing_keys"]) + sorted(str(m) for m in info["mismatched_keys"])
-    if lacking:
-        raise UserError(
-            f"policy.model: {source.name!r} lacks {len(lacking)} weights, the first: {lacking[0]}"
-        )
-    return model.to(device).eval()
+        lacking = sorted(info["missing_keys"]) + sorted(str(m) for m in info["mismatched_keys"])
+        if lacking:
+            raise UserError(
+                f"policy.model: {source.name!r} lacks {len(lacking)} weights, the first: {lacking[0]}"
+            )
+        return (model if options else model.to(device)).eval()
 
 
-def context_of(model: Any) -> int:
+def context_of(config: Any) -> int:
     """How many tokens prompt and answer may have together."""
-    config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", 1 << 20))
+    return int(getattr(config.get_text_config(), "max_position_embeddings", UNBOUNDED))
+
+
+def config_in(folder: Path, source: Source) -> Any:
+    """The config of the model in `folder`. Raises UserError."""
+    with quiet(), _one_line(source):
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(folder, trust_remote_code=source.trust_remote_code)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or not: torch has several ways of saying so."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)
 
 
 def give_back(device: str) -> None:
@@ -185,6 +252,19 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _enough_memory(source: Source, device: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise WorldError(
+            f"out of memory while loading {source.name!r} on {device}; free memory and rerun to resume, or start anew "
+            "with a smaller model or with policy.dtype = 'bfloat16'"
+        ) from error
+
+
+@contextlib.contextmanager
 def _one_line(source: Source) -> Iterator[None]:
     """Turn the libraries' many ways of saying `I cannot read this` into one line."""
     from safetensors import SafetensorError
@@ -192,7 +272,18 @@ def _one_line(source: Source) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        if "memory" in str(error).lower():
+        if ran_out(error):
             raise
-        why = " ".join(str(error).split())[:200]
-        raise UserError(f"policy.model: cannot load {source.name!r}: {why}") from error
+        raise UserError(f"policy.model: {_reason(source, str(error))}") from error
+
+
+def _reason(source: Source, said: str) -> str:
+    said = " ".join(said.split())
+    if "trust_remote_code" in said:
+        return (
+            f"{source.name!r} needs code from its own repository, custom code that is not run unless you say so: read "
+            "it, then set policy.trust_remote_code = true, or take a model that transformers knows"
+        )
+    if "Unrecognized configuration class" in said:
+        return f"{source.name!r} is not a causal language model; name one that continues text"
+    return f"cannot load {source.name!r}: {said[:200]}"

@@ -18,7 +18,7 @@ STAGES = {"redteam", "judge", "constitution", "revise", "finetune", "measure", "
 FLOOR = {"types", "errors"}
 TOOLS = {"lab", "stats", "reading", "prompts"}
 # How conversations become ids, and how weights are loaded: one twin each for generation and training.
-MODEL_TOOLS = {"chat", "weights"}
+MODEL_TOOLS = {"chat", "weights", "adapters"}
 IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -28,8 +28,11 @@ ALLOWED: dict[str, set[str]] = {
     "lab": {"types"},
     "stats": {"types"},
     "prompts": FLOOR,
-    "chat": FLOOR,
-    "weights": FLOOR | {"chat"},
+    "template": FLOOR,
+    "chat": FLOOR | {"template"},
+    "fetch": FLOOR,
+    "weights": FLOOR | {"chat", "fetch"},
+    "adapters": FLOOR | {"weights"},
     "method": {"types", "prompts"},
     "asking": {"types", "lab", "prompts", "reading"},
     **{stage: FLOOR | TOOLS | {"method", "asking"} | STAGES for stage in STAGES},
@@ -44,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
 # Those who may name an implementation, and why.
 COMPOSERS = {
     "run/build.py": IMPLEMENTATIONS | MODEL_TOOLS,  # the composition root
+    "run/preview.py": MODEL_TOOLS | {"training"},  # what is shown is what the trainer's own rows say
     "run/material.py": {"data", "organism"},  # its half for prompts and probes
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front

@@ -219,7 +219,9 @@ def test_too_little_memory_halves_the_batches_and_changes_nothing_else(
 
 def test_a_prompt_that_does_not_fit_is_refused_and_one_that_nearly_does_is_answered(root: Path) -> None:
     long = [(Message("user", " ".join(["the"] * n)),) for n in (3, 248, 251, 300)]
-    with pytest.raises(UserError, match=r"prompt 3 of 4 has 303 tokens.* holds 256"):
+    with pytest.raises(
+        UserError, match=r"1 of 4 prompts .* of 256 tokens.* prompt 3 \(.the the .* with 303 tokens"
+    ):
         answers(root, GREEDY, conversations=long)
     alone = [answers(root, GREEDY, conversations=[c])[0] for c in long[:3]]
     assert answers(root, GREEDY, conversations=long[:3]) == alone

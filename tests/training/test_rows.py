@@ -45,10 +45,30 @@ def test_padding_is_out_of_the_loss_even_where_it_is_the_end_token(chat: Chat) -
     assert batch["attention_mask"][0].sum() == short
 
 
+def test_a_library_that_masks_by_token_is_found_out(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    from iteralign.training.fit import _assert_taught
+
+    end = chat.end_ids()[0]
+    rows = labelled(EXAMPLES, chat, 256)
+    collate = DataCollatorForLanguageModeling(pad_token_id=end)
+    _assert_taught(collate, rows)
+
+    def masking(examples: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        batch: dict[str, torch.Tensor] = collate(examples)
+        batch["labels"][batch["input_ids"] == end] = IGNORED
+        return batch
+
+    with pytest.raises(AssertionError, match="labels were changed"):
+        _assert_taught(masking, rows)
+
+
 def test_a_long_row_is_refused_by_name(chat: Chat) -> None:
     longest = max(len(row.input_ids) for row in labelled(EXAMPLES, chat, 256))
     with pytest.raises(
-        UserError, match=rf"row 1 \('tell me'\) has {longest} tokens, allowed are {longest - 1}"
+        UserError,
+        match=rf"1 of 2 rows have more than {longest - 1} tokens, .* row 1 \('tell me'\) with {longest}",
     ):
         labelled(EXAMPLES, chat, longest - 1)
     assert len(labelled(EXAMPLES, chat, longest)) == 2

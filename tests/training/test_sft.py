@@ -1,6 +1,7 @@
 """Fine-tuning a tiny random Llama: it learns the rows and to stop, again with the same bytes, and leaves no trace."""
 
 import json
+import logging
 import random
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from iteralign.chat import chat_of
-from iteralign.errors import UserError
+from iteralign.errors import UserError, WorldError
 from iteralign.models import tiny
 from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.training import quantized
 from iteralign.training.fit import ByLength
 from iteralign.training.rows import labelled
 from iteralign.training.settings import SftSettings
@@ -201,7 +203,7 @@ def test_no_rows_no_training(base: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained_is_one_line_and_leaves_nothing(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"training\.max_length: row \d .* allowed are 12"):
+    with pytest.raises(UserError, match=r"training\.max_length: \d of 6 rows have more than 12 tokens"):
         trainer(base, tmp_path, replace(SHORT, max_length=12)).train(BASE, EXAMPLES)
     with pytest.raises(UserError, match=r"training\.lr"):
         trainer(base, tmp_path, replace(FULL, lr=1e30, scheduler="constant")).train(BASE, EXAMPLES)
@@ -241,3 +243,111 @@ def test_every_epoch_visits_every_row_once_among_its_like() -> None:
         return sum(max(b) * len(b) - sum(b) for b in batches)
 
     assert padding(first) < 0.3 * padding(list(range(203)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()],
+    ids=repr,
+)
+def test_too_little_memory_computes_an_update_in_parts_and_learns_the_same(
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+) -> None:
+    from safetensors.torch import load_file
+    from trl import SFTTrainer
+
+    settings = replace(SHORT, batch_size=6)
+    whole = trainer(base, tmp_path / "whole", settings).train(BASE, [*EXAMPLES, *OTHERS])
+    step = SFTTrainer.training_step
+    tried: list[int] = []
+
+    def small(self, model, inputs, *rest):
+        tried.append(len(inputs["input_ids"]))
+        # not at the first step: what was learnt by then is to be forgotten
+        if len(tried) > 1 and tried[-1] > 2:
+            raise error
+        return step(self, model, inputs, *rest)
+
+    monkeypatch.setattr(SFTTrainer, "training_step", small)
+    with caplog.at_level(logging.WARNING):
+        parts = trainer(base, tmp_path / "parts", settings).train(BASE, [*EXAMPLES, *OTHERS])
+    assert [record.args for record in caplog.records] == [(6, 3), (3, 2)]
+    assert parts.id == whole.id
+    record, same = (
+        json.loads((tmp_path / at / str(whole.path) / "training.json").read_text())
+        for at in ("parts", "whole")
+    )
+    assert (record["rows_at_once"], record["steps"], same["rows_at_once"]) == (2, same["steps"], 6)
+    a, b = (
+        load_file(tmp_path / at / str(whole.path) / "adapter_model.safetensors") for at in ("parts", "whole")
+    )
+    assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
+    assert sorted(p.name for p in (tmp_path / "parts" / str(whole.path)).iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "training.json",
+    ]  # fmt: skip
+
+
+def test_too_little_memory_for_a_single_row_is_one_line(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import SFTTrainer
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(SFTTrainer, "training_step", full)
+    with pytest.raises(WorldError, match=r"single row; free memory and rerun.*gradient_checkpointing"):
+        trainer(base, tmp_path).train(BASE, EXAMPLES)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_others_leave_the_memory_before_a_training_and_only_then(base: Path, tmp_path: Path) -> None:
+    left: list[int] = []
+    settings = replace(SHORT, epochs=1)
+    trainer = SftTrainer(tmp_path, str(base), settings, make_room=lambda: left.append(1))
+    trainer.train(BASE, OTHERS)
+    trainer.train(BASE, OTHERS)
+    assert left == [1]
+
+
+def test_an_adapter_of_another_base_is_refused_wherever_it_is_met(base: Path, tmp_path: Path) -> None:
+    adapter = trainer(base, tmp_path, replace(SHORT, epochs=1)).train(BASE, OTHERS)
+    for name, shape in {"wider": (96, 2), "shallower": (64, 1)}.items():
+        other = tiny.build(tmp_path / name, shape=shape)
+        says = rf"checkpoint {adapter.id}: this adapter was not made for '.*{name}'"
+        with pytest.raises(UserError, match=says):
+            answers(other, tmp_path, adapter, OTHERS)
+        with pytest.raises(UserError, match=says):
+            trainer(other, tmp_path, replace(SHORT, epochs=1)).train(adapter, OTHERS)
+    file = tmp_path / str(adapter.path) / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match="its adapter cannot be read"):
+        answers(base, tmp_path, adapter, OTHERS)
+
+
+def test_four_bits_are_refused_where_they_cannot_be_had(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SHORT, method="qlora")
+    with pytest.raises(
+        UserError, match=r"^training\.method: 'qlora' needs an NVIDIA GPU, .* 'cpu'; use 'lora'$"
+    ):
+        trainer(base, tmp_path, settings)
+    monkeypatch.setattr(quantized, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"pip install 'iteralign\[qlora\]'"):
+        quantized.require("cuda")
+
+
+@pytest.mark.gpu
+def test_it_learns_the_rows_on_a_base_in_four_bits(base: Path, tmp_path: Path) -> None:
+    settings = replace(LORA, method="qlora", device="cuda")
+    trained = trainer(base, tmp_path, settings).train(BASE, EXAMPLES)
+    record = json.loads((tmp_path / str(trained.path) / "training.json").read_text())
+    assert trained.kind == "adapter"
+    assert record["last_loss"] < record["first_loss"]
+    more = trainer(base, tmp_path, settings).train(trained, OTHERS)
+    assert answers(base, tmp_path, more, OTHERS)

@@ -30,35 +30,52 @@ def command(
     oracle: OracleOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Explain what a config would run, loading no model."""
-    from iteralign.cli import target, terminal
+    """Explain what a config would run, loading no weights; show what each model would read."""
+    from iteralign.cli import rendering, target, terminal
     from iteralign.run import build, prices
     from iteralign.run import offline as walls
     from iteralign.run.material import material, report_probes
+    from iteralign.run.preview import preview
+    from iteralign.types import Example
 
     values, root = target.chosen(config, [*set, *target.actors(policy, oracle, offline)], name, runs)
     build.identity_of(build.model_path(values.policy.model), values.policy.revision)
     prices.require(values)
+    build.trainer(values, root)
     with walls.kept(values):
         questions, probes = material(values), report_probes(values)
+        seen = preview(values)
+    reading = rendering.facts(seen, _prompts(questions, probes), values.sampling.max_tokens)
     out = terminal.stdout()
     with terminal.trimmed(out):
-        _explain(out, values, root, questions, probes)
-        for title, conversation in _examples(values, questions):
-            _example(out, title, conversation)
+        _explain(out, values, {**_facts(values, root, questions, probes), **reading})
+        for title, conversation, of_policy in _examples(values, questions):
+            if seen and of_policy:
+                rendering.prompt(out, title, seen.prompt(conversation))
+            else:
+                _example(out, title, conversation)
+        if seen and questions.batches:
+            rendering.row(out, seen.row(Example(questions.batches[0][0].text, "(its new answer)")))
         out.print()
 
 
-def _explain(
-    out: "Console", config: "Config", root: Path, questions: "Material", tests: "Sequence[Probe]"
-) -> None:
+def _prompts(questions: "Material", tests: "Sequence[Probe]") -> "list[Conversation]":
+    """Every prompt whose length is known before the run."""
+    from iteralign.types import Message
+
+    asked = [p for batch in questions.batches for p in batch] + list(questions.benign)
+    asked += [probe.prompt for probe in (*questions.probes, *tests)]
+    return [(Message("user", prompt.text),) for prompt in asked]
+
+
+def _explain(out: "Console", config: "Config", facts: "Mapping[str, str]") -> None:
     from rich.table import Table
     from rich.text import Text
 
     from iteralign.cli.terminal import one_line
 
     table = Table.grid(padding=(0, 2))
-    for key, value in _facts(config, root, questions, tests).items():
+    for key, value in facts.items():
         table.add_row(Text(f"  {key}", style="dim"), Text(one_line(value)))
     out.print()
     out.print(Text(one_line(f"{config.name}: the config is right"), style="bold"))
@@ -145,11 +162,11 @@ def _directory(root: Path) -> str:
     )
 
 
-def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conversation"]]:
-    """What the stages themselves would send, for the first prompt of the attack."""
+def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conversation", bool]]:
+    """What the stages themselves would send, for the first prompt of the attack; whether to the policy."""
     from iteralign import constitution, judge, measure, revise
     from iteralign.run import build
-    from iteralign.types import Constitution, Label, Principle, Probe, Response, Verdict
+    from iteralign.types import Constitution, Label, Message, Principle, Probe, Response, Verdict
 
     once = config.model_copy(update={"oracle": config.oracle.model_copy(update={"repair": 0})})
     method, listener = build.method(once), Listener()
@@ -172,13 +189,18 @@ def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conve
     )
     last = max(policy_asked, key=len)
     return [
+        ("The policy is asked", (Message("user", prompt.text),), True),
         *(
-            (f"A judge that answers as {texts.name} is asked" if texts.guard else "The judge is asked", asked)
+            (
+                f"A judge that answers as {texts.name} is asked" if texts.guard else "The judge is asked",
+                asked,
+                False,
+            )
             for texts, asked in zip(forms, judges_asked, strict=True)
         ),
-        ("The proposer is asked", proposer_asked),
-        ("The policy is asked to answer again", last),
-        ("The meter is asked about safe prompts", meter_asked),
+        ("The proposer is asked", proposer_asked, False),
+        ("The policy is asked to answer again", last, True),
+        ("The meter is asked about safe prompts", meter_asked, False),
     ]
 
 

@@ -16,6 +16,7 @@ from iteralign.cli import (
     configs,
     constitution,
     data,
+    export,
     organism,
     plan,
     run,
@@ -26,7 +27,10 @@ from iteralign.cli import (
 )
 from iteralign.errors import IterAlignError
 
-ORDER = ("run", "check", "plan", "configs", "show", "stage", "constitution", "data", "organism", "version")
+ORDER = (
+    *("run", "check", "plan", "configs", "show", "stage", "export"),
+    *("constitution", "data", "organism", "version"),
+)
 USAGE: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors, which it does not export."""
 
@@ -46,6 +50,7 @@ def application() -> typer.Typer:
     app.command("configs")(configs.command)
     app.command("show")(show.command)
     app.command("stage")(stage.command)
+    app.command("export")(export.command)
     app.add_typer(_group("constitution", constitution.HELP, constitution.COMMANDS))
     app.add_typer(_group("data", data.HELP, data.COMMANDS))
     app.add_typer(_group("organism", organism.HELP, organism.COMMANDS))

@@ -27,7 +27,9 @@ def train(
     ] = None,
 ) -> None:
     """Train the organism from scratch."""
-    _free(out)
+    from iteralign.cli import target
+
+    target.free(out)
     from iteralign.organism.recipe import Recipe
     from iteralign.organism.train import train
 
@@ -37,8 +39,10 @@ def train(
 
 def plant(gaps: GapsOption, out: OutOption, seed: SeedOption = 0) -> None:
     """Make a sibling with other gaps, in minutes."""
+    from iteralign.cli import target
+
     names = _gaps(gaps)
-    _free(out)
+    target.free(out)
     from iteralign.organism.plant import plant
 
     with _working("planting the gaps", out) as on_progress:
@@ -87,17 +91,6 @@ def _gaps(text: str) -> tuple[str, ...]:
     if not names:
         raise UserError(f"--gaps: names no hazard; allowed: {', '.join(HAZARDS)}")
     return names
-
-
-def _free(out: Path) -> None:
-    """A model is not written over another."""
-    from iteralign.errors import UserError
-    from iteralign.run.files import disk
-
-    with disk(out):
-        if out.is_dir() and any(out.iterdir()):
-            raise UserError(f"--out {out}: exists and is not empty; choose a new folder")
-        out.mkdir(parents=True, exist_ok=True)
 
 
 def _page(facts: Mapping[str, Any], folder: Path) -> None:

@@ -109,6 +109,16 @@ def _resume(root: Path) -> str:
     return f"resume with: iteralign run {shell_word(str(root))}" if is_run(root) else ""
 
 
+def free(out: Path) -> None:
+    """Make the folder `out`; a model is not written over another. Raises UserError, WorldError."""
+    from iteralign.run.files import disk
+
+    with disk(out):
+        if out.is_dir() and any(out.iterdir()):
+            raise UserError(f"{out}: exists and is not empty; choose a new folder")
+        out.mkdir(parents=True, exist_ok=True)
+
+
 def _set(key: str, value: str | None) -> list[str]:
     import json
 

@@ -14,11 +14,11 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from iteralign.chat import Chat
-from iteralign.errors import UserError, WorldError
+from iteralign.errors import WorldError
 from iteralign.lab import OnReplies
 from iteralign.models.sampling import FrequencyPenalty, SeededChoice, StopStrings, row_seeds
 from iteralign.types import Conversation, Reply, Sampling, Usage
-from iteralign.weights import context_of
+from iteralign.weights import context_of, ran_out
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def answer_all(
     on_replies: OnReplies,
 ) -> list[Reply]:
     """Replies in the order of `conversations`; `on_replies` hears each batch once, with its indices."""
-    rows = _rows(conversations, chat, sampling, context_of(model))
+    rows = _rows(conversations, chat, sampling, context_of(model.config))
     worker = Worker(model, chat, sampling, batch_size)
     replies: dict[int, Reply] = {}
     for batch in batches(rows, batch_size):
@@ -59,17 +59,11 @@ def batches(rows: Sequence[Row], size: int) -> list[list[Row]]:
 
 
 def _rows(conversations: Sequence[Conversation], chat: Chat, sampling: Sampling, limit: int) -> list[Row]:
-    seeds = row_seeds(conversations, sampling.seed)
-    rows = []
-    for i, (conversation, seed) in enumerate(zip(conversations, seeds, strict=True)):
-        ids = chat.prompt_ids(conversation)
-        if len(ids) >= limit:
-            raise UserError(
-                f"prompt {i} of {len(conversations)} has {len(ids)} tokens, but the policy's context holds "
-                f"{limit}, answer included; shorten it or take a base with a longer context"
-            )
-        rows.append(Row(i, ids, seed, min(sampling.max_tokens, limit - len(ids))))
-    return rows
+    ids = chat.fitting(conversations, limit)
+    return [
+        Row(i, row, seed, min(sampling.max_tokens, limit - len(row)))
+        for i, (row, seed) in enumerate(zip(ids, row_seeds(conversations, sampling.seed), strict=True))
+    ]
 
 
 @dataclass
@@ -107,7 +101,10 @@ class Worker:
 
     def _halve(self, size: int) -> None:
         if size == 1:
-            raise WorldError("out of memory with a single conversation; free memory and rerun to resume")
+            raise WorldError(
+                "out of memory with a single conversation; free memory and rerun to resume, or start anew with a "
+                "smaller sampling.max_tokens, policy.dtype = 'bfloat16' or a smaller model"
+            )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.most = size // 2
@@ -118,12 +115,10 @@ class Worker:
         once this frame, which holds on to the tensors, is gone."""
         try:
             return self._run(rows)
-        except (torch.OutOfMemoryError, MemoryError):
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
             return None
-        except RuntimeError as error:
-            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-                return None
-            raise
 
     def _run(self, rows: Sequence[Row]) -> list[list[int]]:
         width = max(len(row.ids) for row in rows)

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import GenerationConfig
 
-from iteralign import weights
-from iteralign.chat import Chat, chat_of
+from iteralign import adapters, weights
+from iteralign.chat import Chat
 from iteralign.types import Checkpoint
 
 
@@ -23,18 +22,18 @@ class Engine:
     def __init__(self, root: Path, source: weights.Source, device: str, dtype: str) -> None:
         self.root, self.source, self.device, self.dtype = root, source, device, dtype
         self._base: Any = None
-        self._tokenizer: Any = None
+        self._chats: dict[str, Chat] = {}
         self._attached: tuple[Checkpoint, Any] | None = None
         self._undo: Callable[[], None] = lambda: None
 
     def attach(self, checkpoint: Checkpoint, template: str) -> tuple[Any, Chat]:
         """The model with the weights of `checkpoint`, and how it writes conversations."""
+        if template not in self._chats:  # before the weights, which may take minutes
+            self._chats[template] = weights.load_chat(self.source, template)
         if self._attached is None or self._attached[0] != checkpoint:
             self.detach()
             self._attached = (checkpoint, self._weights(checkpoint))
-        if self._tokenizer is None:
-            self._tokenizer = weights.load_tokenizer(self.source)
-        return self._attached[1], chat_of(self._tokenizer, template)
+        return self._attached[1], self._chats[template]
 
     def detach(self) -> None:
         """Leave the bare base in memory."""
@@ -44,11 +43,13 @@ class Engine:
 
     def close(self) -> None:
         self.detach()
-        self._base = self._tokenizer = None
+        self._base = None
+        self._chats.clear()
         weights.give_back(self.device)
 
     def _weights(self, checkpoint: Checkpoint) -> Any:
         if checkpoint.kind == "full" and checkpoint.path is not None:
+            self._base = None  # two whole models at once may be one too many
             return self._load(weights.Source(str((self.root / checkpoint.path).resolve())))
         if self._base is None:
             self._base = self._load(self.source)
@@ -63,8 +64,8 @@ class Engine:
         return model
 
     def _with_adapter(self, folder: Path) -> Any:
+        adapted = adapters.beside(self._base, folder, self.source.name).eval()
         with weights.quiet():
-            adapted = PeftModel.from_pretrained(self._base, str(folder)).eval()
             if self.dtype != "float32":
                 self._undo = lambda: _remove(adapted)
                 return adapted

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iteralign import weights
-from iteralign.chat import TEMPLATES
-from iteralign.errors import UserError, unknown
+from iteralign.chat import require_template
+from iteralign.errors import UserError
 from iteralign.lab import Model, OnReplies, unheard
 from iteralign.types import Checkpoint, Conversation, Reply, Sampling
 
@@ -29,8 +29,8 @@ class HfSettings:
 
     device: auto | cpu | cuda | mps. dtype: auto | float32 | bfloat16 | float16 (`weights.dtype_of`).
     batch_size: conversations a batch; part of the model's id, since a batch is journalled whole and
-    half precision answers differently in other batches. template: auto | chat | plain | raw
-    (`iteralign.chat`). revision: a hub branch or commit of the base.
+    half precision answers differently in other batches. template: auto | chat | plain | raw, or the
+    Jinja text of a chat template (`iteralign.chat`). revision: a hub branch or commit of the base.
     """
 
     device: str = "auto"
@@ -48,8 +48,7 @@ class HfPolicies:
     def __init__(self, root: Path, base: str, settings: HfSettings) -> None:
         if settings.batch_size < 1:
             raise UserError(f"policy.batch_size: must be at least 1, not {settings.batch_size}")
-        if settings.template not in TEMPLATES:
-            raise unknown("policy.template", settings.template, TEMPLATES)
+        require_template(settings.template, "policy.template")
         self.root, self.settings = root, settings
         self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
         self._engine: Engine | None = None

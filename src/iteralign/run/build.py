@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from iteralign import constitution, judge, prompts, revise
+from iteralign import constitution, judge, prompts, revise, weights
+from iteralign.chat import is_text, require_template
 from iteralign.errors import UserError, unknown
 from iteralign.lab import Lab, Model
 from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
@@ -24,9 +25,12 @@ from iteralign.run.material import material, report_probes
 from iteralign.run.purse import Guarded, Purse
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
+from iteralign.training import store
+from iteralign.training.merge import Options, merge
 from iteralign.training.settings import SftSettings
-from iteralign.training.sft import SftTrainer
+from iteralign.training.sft import SftTrainer, unneeded, unwatched
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
+from iteralign.weights import Source
 
 OnProgress = Callable[[int, int, str], None]
 PROVIDERS = {"organism": "iteralign.organism.provider"}
@@ -51,11 +55,10 @@ class Assembly:
 
 
 def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> Assembly:
-    """Actors and values of a run. Loads no weights. Raises UserError."""
+    """Actors and values of a run. Loads no weights, but fetches those of a hub id. Raises UserError, WorldError."""
     prices.require(config)
-    base = model_path(config.policy.model)
     return Assembly(
-        policy=Checkpoint(identity_of(base, config.policy.revision), config.policy.model),
+        policy=Checkpoint(identity(config), config.policy.model),
         material=material(config),
         lab=lab(config, root, journal.progress, purse),
         method=method(config),
@@ -106,16 +109,25 @@ def model_path(name: str) -> str:
     return name
 
 
+def identity(config: Config) -> str:
+    """The id of the untrained policy. A hub id is fetched first: the commit that its branch names now is part of
+    it, so that a run is not resumed on other weights. Raises UserError, WorldError."""
+    where = source(config)
+    if where.folder is None:
+        return f"{where.name}@{weights.find(where).name}"
+    return identity_of(where.name, where.revision)
+
+
 def identity_of(base: str, revision: str | None) -> str:
     """An id that changes with the weights: a digest of a directory's files, or hub id and revision."""
     folder = Path(base)
     if not folder.is_dir():
         return f"{base}@{revision or 'main'}"
-    weights = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
     if not (folder / "config.json").is_file():
         raise UserError(f"policy.model: {base!r} is not a model directory: it has no config.json")
     digest = hashlib.sha256()
-    for file in weights:
+    for file in files:
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return f"local-{digest.hexdigest()[:16]}"
 
@@ -147,15 +159,60 @@ def read_principle(text: str) -> str | None:
     return read(text)
 
 
+def source(config: Config) -> Source:
+    """Where the policy comes from."""
+    policy = config.policy
+    return Source(model_path(policy.model), policy.revision, policy.trust_remote_code)
+
+
+def template(config: Config) -> str:
+    """The name of the policy's template, or the text of the file that the config names. Raises UserError."""
+    name = config.policy.template
+    if not name.endswith(".jinja"):
+        require_template(name, "policy.template")
+        return name
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"policy.template: {name!r} cannot be read ({error})") from None
+    if not is_text(text):
+        raise UserError(f"policy.template: {name!r} is no chat template: it writes no message ({{{{ … }}}})")
+    return text
+
+
+def trainer(
+    config: Config,
+    root: Path,
+    on_progress: OnProgress = unwatched,
+    make_room: Callable[[], None] = unneeded,
+) -> SftTrainer:
+    """The trainer, at work in `root`. Raises UserError where its method cannot be had on this machine."""
+    # Training renders, loads and places the model exactly as generation does.
+    shared = config.policy.model_dump(include={"device", "dtype", "trust_remote_code", "revision"})
+    settings = SftSettings(
+        **config.training.model_dump(), **shared, template=template(config), seed=config.seed
+    )
+    return SftTrainer(root, model_path(config.policy.model), settings, on_progress, make_room)
+
+
+def merged(config: Config, root: Path, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
+    """Write a trained policy to `out` as a model of its own. Raises UserError, WorldError."""
+    merge(source(config), checkpoint, root, out, Options(template(config), dtype))
+
+
+def adapter(root: Path, checkpoint: Checkpoint, out: Path) -> None:
+    """Write a policy's adapter alone to `out`. Raises UserError where it was trained in full."""
+    if checkpoint.kind != "adapter":
+        raise UserError(f"--adapter: checkpoint {checkpoint.id} holds all weights, no adapter; use --merged")
+    store.copy_adapter(root / str(checkpoint.path), out)
+
+
 def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> Lab:
     """The actors, at work in `root`; the oracle is asked what the purse can pay. Raises UserError."""
     base = model_path(config.policy.model)
-    policy, oracle = config.policy, config.oracle
-    policies = HfPolicies(root, base, HfSettings(**policy.model_dump(exclude={"model", "backend"})))
-    # Training renders, loads and places the model exactly as generation does.
-    shared = policy.model_dump(include={"device", "template", "trust_remote_code", "revision"})
-    training = SftSettings(**config.training.model_dump(), **shared, dtype=policy.dtype, seed=config.seed)
-    trainer = SftTrainer(root, base, training, on_progress=on_progress)
+    oracle = config.oracle
+    options = config.policy.model_dump(exclude={"model", "backend"}) | {"template": template(config)}
+    policies = HfPolicies(root, base, HfSettings(**options))
     settings = RemoteSettings(**oracle.model_dump(exclude={"model", "judge", "proposer", "meter", "repair"}))
 
     def remote(role: str) -> Model:
@@ -168,6 +225,6 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
         judge=judges[0],
         panel=judges[1:],
         proposer=remote("proposer"),
-        trainer=trainer,
+        trainer=trainer(config, root, on_progress, policies.close),
         meter=remote("meter"),
     )

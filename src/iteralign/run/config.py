@@ -19,7 +19,10 @@ class Section(BaseModel):
 
 
 class Policy(Section):
-    """The model to align: `organism`, a directory or a hub id."""
+    """The model to align: `organism`, a directory or a hub id.
+
+    `template` is auto, chat, plain, raw, or the name of a *.jinja file: a chat template that replaces its own.
+    """
 
     model: str = "organism"
     backend: Literal["hf"] = "hf"
@@ -27,7 +30,7 @@ class Policy(Section):
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batch_size: int = Field(64, ge=1)
-    template: Literal["auto", "chat", "plain", "raw"] = "auto"
+    template: str = "auto"
     trust_remote_code: bool = False
 
 
@@ -144,7 +147,7 @@ class Finetune(Section):
 
 
 class Training(Section):
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "qlora", "full"] = "lora"
     epochs: int = Field(3, ge=1)
     lr: float = Field(2e-4, gt=0)
     batch_size: int = Field(8, ge=1)

@@ -36,9 +36,9 @@ def supposed(config: Config, questions: Material) -> Trial:
 
 def measured(config: Config, questions: Material, tell: Tell) -> Trial:
     """A trial with the actors of the config, in a directory that is removed behind it."""
-    method, base = build.method(config), build.model_path(config.policy.model)
+    method = build.method(config)
     with tempfile.TemporaryDirectory(prefix="iteralign-plan-") as folder:
         root = Path(folder)
         lab = build.lab(config, root, lambda *_: None, Purse(config, root))
-        policy = Checkpoint(build.identity_of(base, config.policy.revision), config.policy.model)
+        policy = Checkpoint(build.identity(config), config.policy.model)
         return Stage(config, method, questions, lab, root, real=True, tell=tell).run(policy)

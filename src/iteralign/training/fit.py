@@ -22,7 +22,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from iteralign.chat import Chat
 from iteralign.errors import UserError
-from iteralign.training.rows import Labelled
+from iteralign.training.rows import IGNORED, Labelled
 from iteralign.training.settings import SftSettings
 from iteralign.weights import quiet
 
@@ -54,6 +54,8 @@ def fit(
     """
     batch = settings.batch_size * settings.gradient_accumulation
     total = math.ceil(-(-len(rows) // batch) * settings.epochs)
+    collate = DataCollatorForLanguageModeling(pad_token_id=chat.pad_id())
+    _assert_taught(collate, rows)
     with quiet():
         trainer = _Quiet(
             model=model,
@@ -61,7 +63,7 @@ def fit(
             train_dataset=Dataset.from_dict(
                 {"input_ids": [r.input_ids for r in rows], "labels": [r.labels for r in rows]}
             ),
-            data_collator=DataCollatorForLanguageModeling(pad_token_id=chat.pad_id()),
+            data_collator=collate,
             processing_class=chat.tokenizer,
             callbacks=[_Progress(on_progress)],
         )
@@ -72,6 +74,18 @@ def fit(
     if not all(bool(torch.isfinite(p).all()) for p in trained):
         raise UserError(f"training.lr: {settings.lr} made the weights diverge; lower it")
     return Fit(trainer.state.global_step, round(losses[0], 6), round(losses[-1], 6))
+
+
+def _assert_taught(collate: Any, rows: Sequence[Labelled]) -> None:
+    """In a batch, the labels are those of the rows and nothing else: the end token is taught, padding is not, also
+    where one token is both. A library that masked by token would break training without a word."""
+    ends = sorted(rows, key=lambda row: len(row.input_ids))
+    batch = [ends[0], ends[-1]]
+    made = collate([{"input_ids": row.input_ids, "labels": row.labels} for row in batch])["labels"].tolist()
+    width = len(batch[-1].labels)
+    assert made == [row.labels + [IGNORED] * (width - len(row.labels)) for row in batch], (
+        "labels were changed"
+    )
 
 
 @contextlib.contextmanager
@@ -126,7 +140,8 @@ def _config(settings: SftSettings, model: Any, total: int, work: Path) -> SFTCon
 
 class ByLength(Sampler[int]):
     """Row indices in random order, but rows of like length beside each other, so that little of a batch is
-    padding. The batches themselves come in random order. One order for each seed and epoch, ours and not
+    padding. The batches themselves come in random order. A batch here is what one update sees, so that computing
+    it in several parts changes nothing else. One order for each seed and epoch, ours and not
     a library's, so that an update of one doesn't change the run.
     """
 
@@ -158,7 +173,8 @@ class ByLength(Sampler[int]):
 class _Quiet(SFTTrainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
-        return ByLength(lengths, self.args.per_device_train_batch_size, self.args.seed)
+        update = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return ByLength(lengths, update, self.args.seed)
 
     def _send_telemetry(self) -> None:
         """TRL reports each construction to its makers. A user's runs are the user's own."""

@@ -20,16 +20,19 @@ class Labelled:
 
 
 def labelled(examples: Sequence[Example], chat: Chat, limit: int) -> list[Labelled]:
-    """The rows to train on. Raises UserError, naming the row, for one of more than `limit` tokens."""
+    """The rows to train on. Raises UserError if any has more than `limit` tokens: how many, and the longest."""
     rows = []
-    for i, example in enumerate(examples):
+    for example in examples:
         row = chat.row((Message("user", example.prompt),), example.completion)
         ids = [*row.prompt, *row.completion]
-        if len(ids) > limit:
-            start = " ".join(example.prompt.split())[:60]
-            raise UserError(
-                f"training.max_length: row {i} ({start!r}) has {len(ids)} tokens, allowed are {limit}; "
-                "raise it, or let the policy answer in fewer tokens"
-            )
         rows.append(Labelled(ids, [IGNORED] * len(row.prompt) + list(row.completion)))
+    over = [i for i, row in enumerate(rows) if len(row.input_ids) > limit]
+    if over:
+        longest = max(over, key=lambda i: len(rows[i].input_ids))
+        start = " ".join(examples[longest].prompt.split())[:60]
+        raise UserError(
+            f"training.max_length: {len(over)} of {len(rows)} rows have more than {limit} tokens, the longest is row "
+            f"{longest} ({start!r}) with {len(rows[longest].input_ids)}; raise it (the policy's context is the "
+            "most), or let the policy answer in fewer tokens (sampling.max_tokens)"
+        )
     return rows

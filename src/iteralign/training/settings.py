@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from iteralign.chat import TEMPLATES
+from iteralign.chat import require_template
 from iteralign.errors import UserError, unknown
 
+METHODS = ("lora", "qlora", "full")
 SCHEDULERS = ("constant", "constant_with_warmup", "cosine", "linear")
 
 
@@ -13,17 +14,17 @@ SCHEDULERS = ("constant", "constant_with_warmup", "cosine", "linear")
 class SftSettings:
     """Hyperparameters of one SFT.
 
-    method: lora (adapters on every linear layer but the output) | full. batch_size: rows a step and
-    device; times gradient_accumulation is what one update sees. max_length: tokens a row may have,
-    None for the model's context; a longer row is refused, never cut. warmup_ratio: share of all
-    updates. dtype: what is computed in; auto is bfloat16 on a GPU that has it, else float32.
-    template: as for the policy (`iteralign.chat`), and it must be the policy's.
+    method: lora (adapters on every linear layer but the output) | qlora (the same, on a base in four bits) |
+    full. batch_size: rows a step and device; times gradient_accumulation is what one update sees.
+    max_length: tokens a row may have, None for the model's context; a longer row is refused, never cut.
+    warmup_ratio: share of all updates. dtype: what is computed in; auto is bfloat16 on a GPU that has it,
+    else float32. template: as for the policy (`iteralign.chat`), and it must be the policy's.
 
     The defaults are ours, for LoRA; those of the paper (lr 2e-6, 3 epochs, warm-up 0.03, cosine,
     weight decay 0, full) stand in the presets.
     """
 
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "qlora", "full"] = "lora"
     epochs: float = 3
     lr: float = 2e-4
     batch_size: int = 8
@@ -47,12 +48,12 @@ class SftSettings:
     def __post_init__(self) -> None:
         """Raises UserError for a value out of range."""
         for name, value, allowed in (
-            ("method", self.method, ("lora", "full")),
+            ("method", self.method, METHODS),
             ("scheduler", self.scheduler, SCHEDULERS),
-            ("template", self.template, TEMPLATES),
         ):
             if value not in allowed:
                 raise unknown(f"training.{name}", value, allowed)
+        require_template(self.template, "training.template")
         for name in ("batch_size", "gradient_accumulation", "lora_rank", "lora_alpha"):
             if getattr(self, name) < 1:
                 raise UserError(f"training.{name}: must be at least 1, not {getattr(self, name)}")

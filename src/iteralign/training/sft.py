@@ -7,32 +7,40 @@ and written whole: asking again for one that is there costs nothing, which is th
 import copy
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from iteralign import weights
-from iteralign.chat import Chat, chat_of
-from iteralign.errors import UserError
-from iteralign.training import store
+from iteralign import adapters, weights
+from iteralign.chat import Chat
+from iteralign.errors import UserError, WorldError
+from iteralign.training import quantized, store
 from iteralign.training.rows import labelled
 from iteralign.training.settings import SftSettings
 from iteralign.types import Checkpoint, Example
 
 if TYPE_CHECKING:
-    from iteralign.training.fit import OnProgress
+    from iteralign.training.fit import Fit, OnProgress
+
+log = logging.getLogger(__name__)
 
 
 def unwatched(done: int, total: int, detail: str) -> None:
     """The progress callback of a caller who does not watch."""
 
 
+def unneeded() -> None:
+    """What there is to clear away before a training where nothing else is in memory."""
+
+
 class SftTrainer:
     """TRL's SFTTrainer on LoRA adapters (peft) or on all weights. `root` is the run directory, `base` the
-    directory or hub id of the untrained policy; `on_progress(done, total, detail)` hears every update."""
+    directory or hub id of the untrained policy; `on_progress(done, total, detail)` hears every update.
+    `make_room` is called before a model is loaded, so that others may leave the memory. Raises UserError."""
 
     def __init__(
         self,
@@ -40,8 +48,11 @@ class SftTrainer:
         base: str,
         settings: SftSettings,
         on_progress: "OnProgress" = unwatched,
+        make_room: Callable[[], None] = unneeded,
     ) -> None:
-        self.root, self.settings, self.on_progress = root, settings, on_progress
+        self.root, self.settings, self.on_progress, self.make_room = root, settings, on_progress, make_room
+        if settings.method == "qlora":
+            quantized.require(weights.device_of(settings.device))
         self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
 
     @cached_property
@@ -54,7 +65,9 @@ class SftTrainer:
         """Fine-tune `start`; an adapter is continued, a base gets a fresh one. No rows: `start` itself.
 
         On the CPU the same inputs give the same bytes (measured with a fixed number of threads).
-        Raises UserError for a row that is too long, a method that cannot continue `start`, divergence.
+        Where memory does not suffice, each update is computed in smaller parts, which changes its rounding only.
+        Raises UserError for a row that is too long, a method that cannot continue `start`, divergence; WorldError
+        if the memory does not hold a single row.
         """
         if not examples:
             return start
@@ -62,10 +75,11 @@ class SftTrainer:
         name = store.checkpoint_id(self.id, start, examples)
         folder = self.root / "checkpoints" / name
         if not store.is_complete(folder):
+            self.make_room()
             with store.written_whole(folder) as partial:
                 self._train(start, examples, partial)
             weights.give_back(self._resolved.device)
-        kind: Literal["adapter", "full"] = "adapter" if self.settings.method == "lora" else "full"
+        kind: Literal["adapter", "full"] = "full" if self.settings.method == "full" else "adapter"
         return Checkpoint(id=name, base=start.base, path=f"checkpoints/{name}", kind=kind)
 
     @cached_property
@@ -75,41 +89,76 @@ class SftTrainer:
 
     def _refuse(self, start: Checkpoint) -> None:
         method = self.settings.method
-        if (start.kind, method) in (("full", "lora"), ("adapter", "full")):
+        if start.kind != "base" and (start.kind == "full") != (method == "full"):
             raise UserError(
                 f"training.method: {method!r} cannot continue {start.id}, which holds "
                 f"{'full weights' if start.kind == 'full' else 'an adapter'}; start from the base"
             )
 
     def _train(self, start: Checkpoint, examples: Sequence[Example], folder: Path) -> None:
-        from iteralign.training.fit import fit, seeded
-
-        chat = chat_of(weights.load_tokenizer(self.source), self.settings.template)
-        with seeded(self.settings.seed):
-            model = self._model(start)
-            config = copy.deepcopy(model.config)
-            context = weights.context_of(model)
-            rows = labelled(examples, chat, min(self.settings.max_length or context, context))
-            work = folder / "work"
-            work.mkdir()
-            done = fit(model, rows, chat, self._resolved, work, self.on_progress)
-        if self.settings.method == "lora":
-            store.save_adapter(folder, model, start.base)
-        else:
-            # TRL switches a mixture of experts to training in its config; generation would fail with that
-            model.config = config
-            _save_whole(folder, model, chat)
-        shutil.rmtree(work)
+        chat = weights.load_chat(self.source, self.settings.template)
+        part = self._resolved.batch_size
+        while (done := self._attempt(start, (examples, chat), folder, part)) is None:
+            part = self._smaller(part)
         record = {
             "trainer": self.id,
             "settings": asdict(self._resolved),
             "start": start.id,
             "base": start.base,
-            "rows": len(rows),
-            "tokens": sum(len(r.input_ids) for r in rows),
-            **asdict(done),
+            "rows_at_once": part,
+            **done,
         }
         store.write_json(folder / store.RECORD, record)
+
+    def _smaller(self, part: int) -> int:
+        """The next smaller number of rows at once that divides a batch evenly, if memory ran out with `part`."""
+        weights.give_back(self._resolved.device)
+        if part == 1:
+            raise WorldError(
+                "out of memory while training on a single row; free memory and rerun to resume, or start anew with "
+                "training.gradient_checkpointing = true, a smaller training.max_length, or method = 'lora'"
+            )
+        batch = self._resolved.batch_size
+        smaller = next(n for n in range(part - 1, 0, -1) if batch % n == 0)
+        log.warning("out of memory with %d training rows at once; beginning again with %d", part, smaller)
+        return smaller
+
+    def _attempt(
+        self, start: Checkpoint, taught: tuple[Sequence[Example], Chat], folder: Path, part: int
+    ) -> dict[str, Any] | None:
+        """Train and save with `part` rows in memory at once: what there is to report, or None if that was too
+        much. The caller goes on once this frame, which holds the tensors, is gone."""
+        try:
+            return self._fit_and_save(start, taught, folder, part)
+        except (RuntimeError, MemoryError) as error:
+            if not weights.ran_out(error):
+                raise
+            return None
+
+    def _fit_and_save(
+        self, start: Checkpoint, taught: tuple[Sequence[Example], Chat], folder: Path, part: int
+    ) -> dict[str, Any]:
+        from iteralign.training.fit import fit, seeded
+
+        (examples, chat), s = taught, self._resolved
+        parts = s.batch_size // part * s.gradient_accumulation
+        with seeded(s.seed):
+            model = self._model(start)
+            config = copy.deepcopy(model.config)
+            context = weights.context_of(model.config)
+            rows = labelled(examples, chat, min(s.max_length or context, context))
+            work = folder / "work"
+            work.mkdir(exist_ok=True)
+            at_once = replace(s, batch_size=part, gradient_accumulation=parts)
+            done: Fit = fit(model, rows, chat, at_once, work, self.on_progress)
+        if s.method == "full":
+            # TRL switches a mixture of experts to training in its config; generation would fail with that
+            model.config = config
+            _save_whole(folder, model, chat)
+        else:
+            store.save_adapter(folder, model, start.base)
+        shutil.rmtree(work)
+        return {"rows": len(rows), "tokens": sum(len(r.input_ids) for r in rows), **asdict(done)}
 
     def _model(self, start: Checkpoint) -> Any:
         """The model with the weights to train. Under LoRA the base may be in half precision, the adapter
@@ -119,7 +168,11 @@ class SftTrainer:
             path = None if start.path is None else self.root / start.path
             source = self.source if path is None else weights.Source(str(path.resolve()))
             return weights.load_model(source, s.device, "float32")
-        base = weights.load_model(self.source, s.device, s.dtype)
+        if s.method == "qlora":
+            base = weights.load_model(self.source, s.device, s.dtype, **quantized.options(s.device, s.dtype))
+            base = quantized.prepared(base, s.gradient_checkpointing)
+        else:
+            base = weights.load_model(self.source, s.device, s.dtype)
         with weights.quiet():
             return self._fresh(base) if start.path is None else self._continued(base, start)
 
@@ -137,9 +190,7 @@ class SftTrainer:
         return get_peft_model(base, config)
 
     def _continued(self, base: Any, start: Checkpoint) -> Any:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(base, str(self.root / str(start.path)), is_trainable=True)
+        model = adapters.beside(base, self.root / str(start.path), self.source.name, trainable=True)
         rank = model.peft_config["default"].r
         if rank != self.settings.lora_rank:
             raise UserError(f"training.lora_rank: {self.settings.lora_rank}, but {start.id} has rank {rank}")

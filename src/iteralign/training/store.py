@@ -81,6 +81,13 @@ def save_adapter(folder: Path, model: Any, base: str) -> None:
     write_json(folder / "adapter_config.json", config)
 
 
+def copy_adapter(folder: Path, out: Path) -> None:
+    """The two files of the adapter in `folder`, which peft and vLLM load, to `out`."""
+    with written_whole(out) as partial:
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copy2(folder / name, partial / name)
+
+
 def write_json(path: Path, value: Any) -> None:
     def plain(item: Any) -> Any:
         return sorted(item) if isinstance(item, set | frozenset) else str(item)

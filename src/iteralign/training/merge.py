@@ -1,0 +1,49 @@
+"""Export: a trained policy as one model directory that any library loads, without this package or peft.
+
+The adapter is merged in float32 and rounded once, to the number format that is asked for.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iteralign import adapters, weights
+from iteralign.errors import unknown
+from iteralign.training import store
+from iteralign.types import Checkpoint
+
+
+@dataclass(frozen=True)
+class Options:
+    """template: the policy's, which goes with the model. dtype: its number format; auto is the base's own."""
+
+    template: str = "auto"
+    dtype: str = "auto"
+
+
+def merge(base: weights.Source, checkpoint: Checkpoint, root: Path, out: Path, options: Options) -> Path:
+    """Write weights, config and tokenizer of `checkpoint`, which lies in `root`, to `out`, whole or not at all.
+
+    Raises UserError (the adapter is for another base), WorldError (memory).
+    """
+    if options.dtype not in weights.DTYPES:
+        raise unknown("--dtype", options.dtype, weights.DTYPES)
+    folder, full = root / str(checkpoint.path), checkpoint.kind == "full"
+    model = weights.load_model(weights.Source(str(folder)) if full else base, "cpu", "float32")
+    if checkpoint.kind == "adapter":
+        with weights.quiet():
+            model = adapters.beside(model, folder, base.name).merge_and_unload()
+    tokenizer = weights.load_chat(base, options.template).portable()
+    with store.written_whole(out) as partial, weights.quiet():
+        model.to(_format(base, options.dtype)).save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    return out
+
+
+def _format(base: weights.Source, name: str) -> Any:
+    import torch
+
+    if name != "auto":
+        return getattr(torch, weights.dtype_of(name, "cpu"))
+    own = weights.config_in(weights.find(base), base).dtype
+    return getattr(torch, own) if isinstance(own, str) else own or torch.float32
