@@ -203,16 +203,23 @@ def _open(spec: str, settings: RemoteSettings, providers: Mapping[str, str]) -> 
 
 
 def _check_names(provider: str, settings: RemoteSettings) -> None:
-    from inspect_ai._util.registry import registry_find, registry_info, registry_unqualified_name
+    from inspect_ai._util.entrypoints import ensure_entry_points
     from inspect_ai.model import GenerateConfig
 
-    found = registry_find(lambda info: info.type == "modelapi")
-    known = {registry_unqualified_name(registry_info(api)) for api in found}
-    if provider not in known:
+    if provider not in _known():
+        ensure_entry_points()  # those of other packages are looked for only where its own do not suffice
+    if provider not in (known := _known()):
         raise unknown("model provider", provider, known)
     for name in settings.config:
         if name not in (allowed := set(GenerateConfig.model_fields) - OURS):
             raise unknown("model config", name, allowed)
+
+
+def _known() -> set[str]:
+    from inspect_ai._util.registry import registry_find, registry_info, registry_unqualified_name
+
+    found = registry_find(lambda info: info.type == "modelapi")
+    return {registry_unqualified_name(registry_info(api)) for api in found}
 
 
 @contextmanager
