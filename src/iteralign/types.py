@@ -51,6 +51,18 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """A choice put to a model: its answer to `conversation` begins with `begun` and goes on with one of `endings`.
+
+    An ending brings its own leading blank, as in " A"; it may be more than one token.
+    """
+
+    conversation: Conversation
+    begun: str
+    endings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One request. `family` groups prompts made from one template or source row (a split never
     divides a family); `topic` is the source's own label, used for batching and reports only:
