@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "loop": {"types", "lab", "method"} | STAGES,
     **dict.fromkeys(IMPLEMENTATIONS, FLOOR | TOOLS | MODEL_TOOLS),
     "report": FLOOR | TOOLS | {"run"},
-    "run": FLOOR | TOOLS | STAGES | {"method", "loop"},
+    "run": FLOOR | TOOLS | STAGES | {"method", "loop", "asking"},
     "cli": FLOOR | TOOLS | STAGES | {"method", "loop", "run", "report"},
     "iteralign": {"errors", "lab", "loop", "method", "types"},
 }
@@ -45,6 +45,12 @@ ALLOWED: dict[str, set[str]] = {
 COMPOSERS = {
     "run/build.py": IMPLEMENTATIONS | MODEL_TOOLS,  # the composition root
     "run/material.py": {"data", "organism"},  # its half for prompts and probes
+    "run/subject.py": {"models"} | MODEL_TOOLS,  # its half for the model under evaluation
+    "run/evaluation.py": {"benchmarks", "models"},  # its half for benchmarks and their judge
+    "run/benchdata.py": {"benchmarks", "data", "organism"},  # and for what they ask
+    "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
+    "run/keeping.py": {"benchmarks"},  # results on disk
+    "cli/evaluate.py": {"benchmarks"},  # the types of what it shows
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
 }
@@ -86,6 +92,7 @@ WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",
     "cli/check.py:command": "its parameters are the options of the command",
     "cli/plan.py:command": "its parameters are the options of the command",
+    "cli/evaluate.py:command": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""

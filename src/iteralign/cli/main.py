@@ -11,10 +11,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from iteralign.cli import check, constitution, data, organism, plan, run, show, stage, terminal, version
+from iteralign.cli import (
+    check,
+    constitution,
+    data,
+    evaluate,
+    organism,
+    plan,
+    run,
+    show,
+    stage,
+    terminal,
+    version,
+)
 from iteralign.errors import IterAlignError
 
-ORDER = ("run", "check", "plan", "show", "stage", "constitution", "data", "organism", "version")
+ORDER = ("run", "check", "plan", "show", "stage", "evaluate", "constitution", "data", "organism", "version")
 USAGE: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors, which it does not export."""
 
@@ -33,6 +45,7 @@ def application() -> typer.Typer:
     app.command("plan")(plan.command)
     app.command("show")(show.command)
     app.command("stage")(stage.command)
+    app.command("evaluate")(evaluate.command)
     app.add_typer(_group("constitution", constitution.HELP, constitution.COMMANDS))
     app.add_typer(_group("data", data.HELP, data.COMMANDS))
     app.add_typer(_group("organism", organism.HELP, organism.COMMANDS))

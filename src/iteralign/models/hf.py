@@ -119,7 +119,9 @@ class HfModel:
         from iteralign.models.batching import answer_all
 
         model, chat = self.loaded()
-        return answer_all(model, chat, conversations, sampling, self._policies.settings.batch_size, on_replies)
+        return answer_all(
+            model, chat, conversations, sampling, self._policies.settings.batch_size, on_replies
+        )
 
     def score(self, questions: Sequence[Options]) -> list[tuple[float, ...]]:
         """As `lab.Scorer`. Raises UserError and WorldError as `generate` does."""

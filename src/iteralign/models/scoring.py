@@ -160,7 +160,9 @@ class Runner:
         return self._forward(ids_BT[:, done:], cache, {"logits_to_keep": at_K})
 
     def _forward(self, ids_BT: torch.Tensor, cache: Any, extra: dict[str, Any]) -> torch.Tensor:
-        with_cache = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
+        with_cache = (
+            {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
+        )
         logits: torch.Tensor = self.model(input_ids=ids_BT, **with_cache, **extra).logits
         return logits
 
