@@ -126,12 +126,16 @@ def kappa(table: Sequence[Sequence[int]]) -> Interval:
 
     Where both give one and the same label to everything, chance explains all and kappa is 0 in [-1, 1].
     """
+    import numpy as np
     from statsmodels.stats.inter_rater import cohens_kappa
 
     n = sum(map(sum, table))
     if not n or any(table[i][i] == n for i in range(len(table))):
         return Interval(0.0, -1.0, 1.0)
-    found = cohens_kappa(table)
+    with np.errstate(
+        invalid="ignore", divide="ignore"
+    ):  # its test statistic, not used, where a rater is constant
+        found = cohens_kappa(table)
     return Interval(float(found.kappa), float(found.kappa_low), float(found.kappa_upp))
 
 

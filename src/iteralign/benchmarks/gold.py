@@ -37,21 +37,19 @@ def _read(row: Any, where: str) -> Labelled:
         prompt, answer = text_of(row, ("prompt",), where), text_of(row, ("response",), where)
         name = text_of(row, ("label",), where).lower()
         if name not in LABELS:
-            raise unknown(f"{where}: label", name, LABELS)
+            raise unknown(f"{where}: label", name, [label.value for label in LABELS])
         label, topic = Label(name), str(row.get("category") or "")
     return Response(Prompt(key(prompt, answer), prompt, topic=topic), answer), label
 
 
 def _turns(row: Mapping[str, Any], name: str, where: str) -> str:
-    """One turn as its text; several as a transcript, each under its role."""
+    """One turn as its text; several as a transcript, each under its role. A completion may say nothing."""
     turns = row.get(name)
-    if isinstance(turns, str):
-        return text_of(row, (name,), where)
     try:
         found = [(str(t["role"]), str(t["content"]).strip()) for t in turns or ()]
     except (TypeError, KeyError):
         found = []
-    if not found or not all(text for _, text in found):
+    if not found or (name == "prompt" and not found[-1][1]):
         raise UserError(f"{where}: field {name!r} is not a list of turns with role and content")
     return found[0][1] if len(found) == 1 else "\n\n".join(f"{role}: {text}" for role, text in found)
 
