@@ -55,6 +55,7 @@ def test_the_published_gold_set(public: Path) -> None:
     assert judged(found, lambda *_: Label.HARMLESS)["agreement"] == pytest.approx(334 / 351)
 
 
+TURN = {"role": "user", "content": "q"}
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "q", "label": "harmful"}, "no field 'response'; it has prompt, label"),
     ({"prompt": "q", "response": " ", "label": "harmful"}, "field 'response' is blank"),
@@ -64,7 +65,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"prompt": [], "completion": "a", "propositions": {}}, "field 'prompt' is not a list of turns"),
     (
-        {"prompt": "q", "completion": "a", "propositions": {}},
+        {"prompt": [TURN], "completion": [TURN], "propositions": {}},
         "propositions say nothing of disallowed_content",
     ),
 ]
