@@ -50,6 +50,7 @@ COMPOSERS = {
     "run/benchdata.py": {"benchmarks", "data", "organism"},  # and for what they ask
     "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
     "run/keeping.py": {"benchmarks"},  # results on disk
+    "run/comparing.py": {"benchmarks"},  # and side by side
     "cli/evaluate.py": {"benchmarks"},  # the types of what it shows
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front

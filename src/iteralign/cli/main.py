@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from iteralign.cli import (
     check,
+    compare,
     constitution,
     data,
     evaluate,
@@ -26,7 +27,19 @@ from iteralign.cli import (
 )
 from iteralign.errors import IterAlignError
 
-ORDER = ("run", "check", "plan", "show", "stage", "evaluate", "constitution", "data", "organism", "version")
+ORDER = (
+    "run",
+    "check",
+    "plan",
+    "show",
+    "stage",
+    "evaluate",
+    "compare",
+    "constitution",
+    "data",
+    "organism",
+    "version",
+)
 USAGE: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors, which it does not export."""
 
@@ -46,6 +59,7 @@ def application() -> typer.Typer:
     app.command("show")(show.command)
     app.command("stage")(stage.command)
     app.command("evaluate")(evaluate.command)
+    app.command("compare")(compare.command)
     app.add_typer(_group("constitution", constitution.HELP, constitution.COMMANDS))
     app.add_typer(_group("data", data.HELP, data.COMMANDS))
     app.add_typer(_group("organism", organism.HELP, organism.COMMANDS))

@@ -17,7 +17,7 @@ from iteralign.types import Checkpoint
 from iteralign.weights import Source, load_tokenizer
 
 ADAPTER = "adapter_config.json"
-__all__ = ["Settings", "Subject", "subject"]
+__all__ = ["Settings", "Subject", "is_run", "subject"]
 
 
 @dataclass(frozen=True, slots=True)
