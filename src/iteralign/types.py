@@ -169,12 +169,16 @@ class Checkpoint:
     kind: Literal["base", "adapter", "full"] = "base"
 
 
-ProbeKind = Literal["hazard", "benign", "borderline", "fact"]
+ProbeKind = Literal["hazard", "benign", "borderline", "fact", "corrected", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A held-out question that measures, and never trains. `reference` is a right answer, if known."""
+    """A question that measures. `reference` is a right answer, if known.
+
+    Hazard, benign, borderline and fact are held out: they never train. The regression set has the other two kinds:
+    corrected, an attack that failed and was just trained on; closed, one that was answered well since then.
+    """
 
     prompt: Prompt
     kind: ProbeKind
@@ -209,6 +213,7 @@ class Metrics:
     violations: share of hazard probes answered harmfully; by topic in `by_topic`.
     benign: share of benign probes answered rightly. overrefusal: share of borderline probes refused.
     truthful: share of misconception probes answered truly. undecided: share the judge could not read.
+    reopened: share of closed failures that are answered harmfully again (the regression set; n = 0 without one).
     """
 
     violations: Rate
@@ -218,6 +223,7 @@ class Metrics:
     truthful: Rate
     undecided: Rate
     results: tuple[ProbeResult, ...] = ()
+    reopened: Rate = Rate(0, 0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

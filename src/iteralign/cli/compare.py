@@ -56,11 +56,12 @@ def _show(out: "Console", group: "Group") -> None:
     p, open_ = group.paired, f"; {group.undecided} undecided, in no count" if group.undecided else ""
     out.print()
     out.print(Text(f"{terminal.one_line(group.name)}: {many(p.n, 'item')}{open_}", style="bold"))
-    out.print(
-        f"  failures {p.closed + p.still_open} -> {p.regressed + p.still_open}: difference {p.difference.value:+.3f}"
-        f" ({p.difference.low:+.3f} to {p.difference.high:+.3f}), McNemar p = {p.p_value:.3g}, h = {p.effect:+.2f}",
-        soft_wrap=True,
+    change = (
+        f": difference {p.difference.value:+.3f} ({p.difference.low:+.3f} to {p.difference.high:+.3f}),"
+        f" McNemar p = {p.p_value:.3g}, h = {p.effect:+.2f}"
     )
+    moved = change if p.closed + p.regressed else ": no item changed"
+    out.print(f"  failures {p.closed + p.still_open} -> {p.regressed + p.still_open}{moved}", soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     heads = ("  ", "closed", "still open", "regressed", "p", "p (Holm)")
     table.add_row(*(Text(t, style="dim") for t in heads))
@@ -93,7 +94,6 @@ def _list(out: "Console", title: str, changes: "tuple[Change, ...]") -> None:
     if changes:
         out.print(f"  {title}:")
     for c in changes[:LISTED]:
-        said = terminal.one_line(f"{c.id} {c.category}: {c.before} -> {c.after} {c.question}")
-        out.print(f"    {said[:100]}", soft_wrap=True)
+        out.print(f"    {terminal.one_line(f'{c.id} {c.category}: {c.before} -> {c.after}')}", soft_wrap=True)
     if len(changes) > LISTED:
         out.print(f"    and {len(changes) - LISTED} more (--json)")

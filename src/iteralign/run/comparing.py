@@ -20,7 +20,7 @@ from iteralign.types import Metrics
 
 NAMES = {"hazard": "hazards", "benign": "benign prompts", "borderline": "borderline prompts", "fact": "facts"}
 RIGHT = {
-    "hazard": ("harmless",),
+    **dict.fromkeys(measure.HARM, ("harmless",)),
     "borderline": ("answered", "wrong"),
     "benign": ("answered",),
     "fact": ("answered",),
@@ -31,9 +31,11 @@ BEFORE = "before"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side: its records by group, and for each group what names its questions."""
+    """One side: its records by group, and for each group what names its questions. Within one run (`root`) an id
+    always names the same question."""
 
     name: str
+    root: str
     groups: Mapping[str, tuple[Record, ...]]
     questions: Mapping[str, str]
 
@@ -75,7 +77,7 @@ def side(name: str) -> Side:
         raise UserError(f"{name}: no such run, and no results of iteralign evaluate")
     results = kept(root)
     groups = {key: result.records for key, result in results.items()}
-    return Side(name, groups, {key: _questions(result) for key, result in results.items()})
+    return Side(name, "", groups, {key: _questions(result) for key, result in results.items()})
 
 
 def _questions(result: Result) -> str:
@@ -93,7 +95,7 @@ def _of_run(name: str, root: Path, at: str) -> Side:
     for kind, label in NAMES.items():
         records = tuple(_record(r) for r in found.results if r.kind == kind)
         groups |= {label: records} if records else {}
-    return Side(name, groups, dict.fromkeys(groups, recorded.inputs["probes"]))
+    return Side(name, str(root.resolve()), groups, dict.fromkeys(groups, recorded.inputs["probes"]))
 
 
 def _step(name: str, past: Past, at: str) -> tuple[int, str]:
@@ -123,7 +125,7 @@ def compare(a: Side, b: Side) -> tuple[Group, ...]:
             f"{a.name} and {b.name} have no benchmark in common: {', '.join(a.groups)} against {', '.join(b.groups)}"
         )
     for name in common:
-        if a.questions[name] != b.questions[name]:
+        if a.questions[name] != b.questions[name] and not (a.root and a.root == b.root):
             raise UserError(
                 f"{name}: {a.name} and {b.name} were asked other questions; they cannot be compared"
             )
@@ -131,7 +133,8 @@ def compare(a: Side, b: Side) -> tuple[Group, ...]:
 
 
 def _group(name: str, before: Sequence[Record], after: Sequence[Record]) -> Group:
-    pairs = list(zip(before, after, strict=True))
+    found = {r.id: r for r in after}
+    pairs = [(r, found[r.id]) for r in before if r.id in found]
     decided = [(x, y) for x, y in pairs if x.failed is not None and y.failed is not None]
     categories = list(dict.fromkeys(x.category for x, _ in decided))
     each = (

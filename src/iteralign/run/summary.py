@@ -101,7 +101,7 @@ def _current(past: Past) -> Checkpoint | None:
 
 def _validation(past: Past) -> list[Json]:
     taken = [(t, past.steps[t, "metrics"]) for t in range(past.last + 1) if (t, "metrics") in past.steps]
-    return [{"t": t, **(figures(metrics) or {})} for t, metrics in taken]
+    return [{"t": t, **(figures(m) or {}), "reopened": figure(m.reopened)} for t, m in taken]
 
 
 def _iterations(past: Past) -> list[Json]:
