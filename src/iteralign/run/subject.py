@@ -34,7 +34,20 @@ class Subject:
         """The model, or its base, for a while. Raises UserError where the adapter does not fit."""
         with self.policies.serve(self.base if base else self.checkpoint) as model:
             assert isinstance(model, HfModel)
+            self._load(model)
             yield model
+
+    def _load(self, model: HfModel) -> None:
+        """At once, as an adapter shows only then whether it belongs to the model."""
+        try:
+            model.loaded()
+        except (RuntimeError, ValueError) as error:
+            if self.facts["adapter"] is None or "memory" in str(error).lower():
+                raise
+            why = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"--adapter: {self.facts['adapter']} does not fit {self.base.base}: {why}"
+            ) from error
 
     @property
     def is_organism(self) -> bool:
