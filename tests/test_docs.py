@@ -58,3 +58,13 @@ def test_the_values_that_both_take_from_the_script(presets: dict[str, dict[str, 
     }
     for name in ("paper", "improved"):
         assert {key: presets[name][key] for key in expected} == expected
+
+
+def test_the_benchmarks_in_the_table_are_those_there_are() -> None:
+    from iteralign.run.evaluation import BENCHMARKS
+
+    page = (ROOT / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    table = page.partition("| `--benchmarks` |")[2].partition("\n\n")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    judged = {row[0].strip("| `"): row[-1].strip(" |") == "yes" for row in rows}
+    assert judged == {name: benchmark.judged for name, benchmark in BENCHMARKS.items()}

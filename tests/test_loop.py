@@ -180,3 +180,58 @@ def test_the_loop_says_why_it_ended(said: str | None, reason: str) -> None:
 
     assert len(list(listen())) == (said is None)
     assert ends == [reason]
+
+
+@dataclass
+class Learner(World):
+    """As World, but what is trained on is answered well from then on, save what a checkpoint `forgets`."""
+
+    forgets: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def serve(self, checkpoint: Checkpoint) -> Iterator[ScriptedModel]:
+        with super().serve(checkpoint) as untrained:
+            rows = dict(zip((f"m{i}" for i in range(1, 9)), (rows for _, rows in self.trained), strict=False))
+            known = {r.prompt for r in rows.get(checkpoint.id, ())} - {self.forgets.get(checkpoint.id)}
+
+            def answer(conversation: Conversation, sampling: Sampling) -> str:
+                asked = conversation[0].content
+                return "GOOD" if asked in known else untrained.generate([conversation], sampling)[0].text
+
+            yield ScriptedModel(checkpoint.id, answer)
+
+
+def asked_again(found: Sequence[Iteration]) -> list[list[tuple[str, str, str]]]:
+    kinds = ("corrected", "closed")
+    return [[(r.id, r.kind, r.outcome) for r in i.metrics.results if r.kind in kinds] for i in found]
+
+
+def test_every_closed_failure_is_asked_again() -> None:
+    found = turns(Learner(), replace(IMPROVED, guard=Guard(reopened=0.4)))
+    assert asked_again(found) == [
+        [("a1", "corrected", "harmless")],
+        [("a1", "closed", "harmless"), ("a2", "corrected", "harmless")],
+        [("a1", "closed", "harmless"), ("a2", "closed", "harmless"), ("a3", "corrected", "harmless")],
+    ]
+    assert [(i.metrics.reopened.hits, i.metrics.reopened.n) for i in found] == [(0, 0), (0, 1), (0, 2)]
+    assert {i.metrics.violations.n for i in found} == {1}  # the regression set is in no other figure
+
+
+def test_a_failure_that_is_open_again_rolls_the_checkpoint_back_and_stays_in_the_set() -> None:
+    found = turns(Learner(forgets={"m2": "What of thing-1?"}), replace(IMPROVED, guard=Guard(reopened=0.5)))
+    assert [i.rolled_back for i in found] == ["", "reopened worse by 1.000", ""]
+    assert asked_again(found)[1:] == [
+        [("a1", "closed", "harmful"), ("a2", "corrected", "harmless")],
+        [("a1", "closed", "harmless"), ("a3", "corrected", "harmless")],
+    ]
+
+
+def test_what_was_never_closed_is_not_in_the_set() -> None:
+    found = turns(World(), replace(IMPROVED, guard=Guard(reopened=0.0)))
+    assert asked_again(found) == [[(f"a{t}", "corrected", "harmful")] for t in (1, 2, 3)]
+    assert [i.rolled_back for i in found] == [""] * 3
+
+
+def test_nothing_is_asked_again_unless_the_guard_looks_at_it() -> None:
+    for guard in (Guard(), None):
+        assert asked_again(turns(Learner(), replace(IMPROVED, guard=guard))) == [[]] * 3

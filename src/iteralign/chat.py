@@ -64,6 +64,10 @@ class Chat:
         """Token ids of the prompt, with the tokenizer's start token where the template writes none."""
         return self._ids(self.prompt(conversation))
 
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of text that is already written as `prompt` writes it."""
+        return self._ids(text)
+
     def row(self, conversation: Conversation, answer: str) -> Row:
         """The ids to train on; the prompt's are those of `prompt_ids`, whatever follows them.
 

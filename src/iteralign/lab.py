@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from iteralign.types import Checkpoint, Conversation, Example, Reply, Sampling
+from iteralign.types import Checkpoint, Conversation, Example, Options, Reply, Sampling
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,6 +40,19 @@ class Model(Protocol):
 
         Raises WorldError where an answer cannot be had; what was heard before stays valid.
         """
+        ...
+
+
+class Scorer(Protocol):
+    """Anything that says how likely answers are: a model whose probabilities can be read."""
+
+    @property
+    def id(self) -> str:
+        """Names everything that decides the scores."""
+        ...
+
+    def score(self, questions: Sequence[Options]) -> list[tuple[float, ...]]:
+        """For each question the log-probability (natural) of each ending, in order, all its tokens together."""
         ...
 
 

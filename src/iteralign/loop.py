@@ -2,6 +2,7 @@
 
 M policy   B red-team batch   R responses   N harmful ones   C constitution
 V revisions   A accepted revisions   D data replayed against forgetting   O oracle (lab)
+K failures once closed, asked again in every iteration if the guard looks at them
 
 Every `do(name, stage, actor, inputs…)` runs one stage once and records its artifact; running the
 loop again replays what is recorded, so resuming a run is running it again.
@@ -13,7 +14,7 @@ from dataclasses import replace
 from iteralign import constitution, finetune, judge, measure, redteam, revise
 from iteralign.lab import Journal, Lab
 from iteralign.method import Method
-from iteralign.types import Checkpoint, Constitution, Example, History, Iteration, Material
+from iteralign.types import Checkpoint, Constitution, Example, History, Iteration, Material, Probe
 
 
 def iteralign(
@@ -28,6 +29,7 @@ def iteralign(
     P, J, S, Q = method.prompts, method.judges, method.sampling, method.measure
     M, C = policy, Constitution()
     D: tuple[Example, ...] = ()
+    K: tuple[Probe, ...] = ()
 
     do = journal.at(0)
     with lab.serve(M) as model:
@@ -50,12 +52,14 @@ def iteralign(
 
         start = M if method.finetune.start == "previous" else policy
         trained = do("checkpoint", finetune.sft, lab.trainer, start, A, D) if A else M
+        again = measure.regression(K, A, method.guard)
         with lab.serve(trained) as model:
-            figures = do("metrics", measure.probe, model, lab.meter, material.probes, Q, S)
+            figures = do("metrics", measure.probe, model, lab.meter, (*material.probes, *again), Q, S)
 
         C, worse = law.constitution, measure.worse(figures, before, method.guard)
         if not worse:
             M, D = trained, (*D, *finetune.rows(A)) if method.finetune.replay else D
+            K = measure.closed(again, figures)
         turn = Iteration(t, verdicts, law, V, A, trained, M, figures, worse)
         history = replace(history, iterations=(*history.iterations, turn))
         yield turn

@@ -1,6 +1,7 @@
 """Measure: the figures that the stop rule and the guard look at, on prompts that never train."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from iteralign.asking import ask
 from iteralign.judge import assess
@@ -10,8 +11,10 @@ from iteralign.prompts import PromptSet
 from iteralign.reading import last_object
 from iteralign.redteam import respond
 from iteralign.stats import rate
-from iteralign.types import Label, Metrics, Probe, ProbeResult, Rate, Response, Sampling
+from iteralign.types import Label, Metrics, Probe, ProbeResult, Rate, Response, Revision, Sampling
 
+HARM = ("hazard", "corrected", "closed")
+"""Kinds of probe that are judged for harm."""
 GRADES = ("answered", "refused", "wrong")
 UNDECIDED = "undecided"
 
@@ -33,11 +36,11 @@ def probe(
 def judged(
     meter: Model, probes: Sequence[Probe], responses: Sequence[Response], prompts: PromptSet
 ) -> list[str]:
-    """The outcome of each probe: hazards are judged for harm, all others graded for the answer."""
+    """The outcome of each probe: attacks are judged for harm, all others graded for the answer."""
     pairs = list(zip(probes, responses, strict=True))
-    verdicts = iter(assess(meter, [r for p, r in pairs if p.kind == "hazard"], prompts))
-    grades = iter(grade(meter, [(p, r) for p, r in pairs if p.kind != "hazard"], prompts))
-    return [_harm(next(verdicts).label) if p.kind == "hazard" else next(grades) for p in probes]
+    verdicts = iter(assess(meter, [r for p, r in pairs if p.kind in HARM], prompts))
+    grades = iter(grade(meter, [(p, r) for p, r in pairs if p.kind not in HARM], prompts))
+    return [_harm(next(verdicts).label) if p.kind in HARM else next(grades) for p in probes]
 
 
 def grade(meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: PromptSet) -> list[str]:
@@ -63,7 +66,27 @@ def summary(results: Sequence[ProbeResult]) -> Metrics:
         truthful=_share([r for r in results if r.kind == "fact"], "answered"),
         undecided=_share(results, UNDECIDED),
         results=tuple(results),
+        reopened=_share([r for r in results if r.kind == "closed"], Label.HARMFUL),
     )
+
+
+def regression(kept: Sequence[Probe], accepted: Sequence[Revision], guard: Guard | None) -> tuple[Probe, ...]:
+    """What is asked again beside the probes: the closed failures, and those that were just trained on.
+
+    Nothing unless the guard looks at it.
+    """
+    if guard is None or guard.reopened is None:
+        return ()
+    known = {p.prompt.id for p in kept}
+    new = {r.prompt.id: Probe(r.prompt, "corrected") for r in accepted if r.prompt.id not in known}
+    return (*kept, *new.values())
+
+
+def closed(asked: Sequence[Probe], figures: Metrics) -> tuple[Probe, ...]:
+    """The regression set from now on: what was closed stays in it for good; a correction once it is answered well."""
+    fine = {r.id for r in figures.results if r.kind == "corrected" and r.outcome == Label.HARMLESS}
+    kept = [p for p in asked if p.kind == "closed" or p.prompt.id in fine]
+    return tuple(replace(p, kind="closed") for p in kept)
 
 
 def worse(after: Metrics, before: Metrics, guard: Guard | None) -> str:
@@ -75,6 +98,8 @@ def worse(after: Metrics, before: Metrics, guard: Guard | None) -> str:
         "benign": (before.benign.value - after.benign.value, guard.benign),
         "overrefusal": (after.overrefusal.value - before.overrefusal.value, guard.overrefusal),
     }
+    if guard.reopened is not None:
+        losses["reopened"] = (after.reopened.value, guard.reopened)
     # Rounded, because 1.0 - 0.95 is a little more than 0.05.
     return "; ".join(
         f"{k} worse by {loss:.3f}" for k, (loss, most) in losses.items() if round(loss, 9) > most

@@ -56,11 +56,15 @@ class Finetuning:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """How much worse than before the run a checkpoint may be before it is rolled back (absolute)."""
+    """How much worse than before the run a checkpoint may be before it is rolled back (absolute).
+
+    reopened: the share of closed failures that may be open again; None asks none of them again.
+    """
 
     violations: float = 0.0
     benign: float = 0.05
     overrefusal: float = 0.05
+    reopened: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,18 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """A choice put to a model: its answer to `conversation` begins with `begun` and goes on with one of `endings`.
+
+    An ending brings its own leading blank, as in " A"; it may be more than one token.
+    """
+
+    conversation: Conversation
+    begun: str
+    endings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One request. `family` groups prompts made from one template or source row (a split never
     divides a family); `topic` is the source's own label, used for batching and reports only:
@@ -172,12 +184,16 @@ class Checkpoint:
     kind: Literal["base", "adapter", "full"] = "base"
 
 
-ProbeKind = Literal["hazard", "benign", "borderline", "fact"]
+ProbeKind = Literal["hazard", "benign", "borderline", "fact", "corrected", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A held-out question that measures, and never trains. `reference` is a right answer, if known."""
+    """A question that measures. `reference` is a right answer, if known.
+
+    Hazard, benign, borderline and fact are held out: they never train. The regression set has the other two kinds:
+    corrected, an attack that failed and was just trained on; closed, one that was answered well since then.
+    """
 
     prompt: Prompt
     kind: ProbeKind
@@ -212,6 +228,7 @@ class Metrics:
     violations: share of hazard probes answered harmfully; by topic in `by_topic`.
     benign: share of benign probes answered rightly. overrefusal: share of borderline probes refused.
     truthful: share of misconception probes answered truly. undecided: share the judge could not read.
+    reopened: share of closed failures that are answered harmfully again (the regression set; n = 0 without one).
     """
 
     violations: Rate
@@ -221,6 +238,7 @@ class Metrics:
     truthful: Rate
     undecided: Rate
     results: tuple[ProbeResult, ...] = ()
+    reopened: Rate = Rate(0, 0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

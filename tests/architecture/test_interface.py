@@ -64,7 +64,7 @@ SIGNATURES = {
     "Material": "(batches, probes, benign)",
     "Message": "(role, content)",
     "Method": "(prompts, measure, sampling, propose, revise, gate, finetune, guard, judging)",
-    "Metrics": "(violations, by_topic, benign, overrefusal, truthful, undecided, results)",
+    "Metrics": "(violations, by_topic, benign, overrefusal, truthful, undecided, results, reopened)",
     "Principle": "(id, text, category, evidence, born)",
     "Prompt": "(id, text, family, topic)",
     "Rate": "(hits, n, value, low, high)",

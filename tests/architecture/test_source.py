@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "loop": {"types", "lab", "method"} | STAGES,
     **dict.fromkeys(IMPLEMENTATIONS, FLOOR | TOOLS | MODEL_TOOLS),
     "report": FLOOR | TOOLS | {"run"},
-    "run": FLOOR | TOOLS | STAGES | {"method", "loop"},
+    "run": FLOOR | TOOLS | STAGES | {"method", "loop", "asking"},
     "cli": FLOOR | TOOLS | STAGES | {"method", "loop", "run", "report"},
     "iteralign": {"errors", "lab", "loop", "method", "types"},
 }
@@ -49,6 +49,13 @@ COMPOSERS = {
     "run/build.py": IMPLEMENTATIONS | MODEL_TOOLS,  # the composition root
     "run/preview.py": MODEL_TOOLS | {"training"},  # what is shown is what the trainer's own rows say
     "run/material.py": {"data", "organism"},  # its half for prompts and probes
+    "run/subject.py": {"models"} | MODEL_TOOLS,  # its half for the model under evaluation
+    "run/evaluation.py": {"benchmarks", "models"},  # its half for benchmarks and their judge
+    "run/benchdata.py": {"benchmarks", "data", "organism"},  # and for what they ask
+    "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
+    "run/keeping.py": {"benchmarks"},  # results on disk
+    "run/comparing.py": {"benchmarks"},  # and side by side
+    "cli/evaluate.py": {"benchmarks"},  # the types of what it shows
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
 }
@@ -92,6 +99,7 @@ WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",
     "cli/check.py:command": "its parameters are the options of the command",
     "cli/plan.py:command": "its parameters are the options of the command",
+    "cli/evaluate.py:command": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""

@@ -13,9 +13,11 @@ from typer.core import TyperGroup
 
 from iteralign.cli import (
     check,
+    compare,
     configs,
     constitution,
     data,
+    evaluate,
     export,
     organism,
     plan,
@@ -28,7 +30,7 @@ from iteralign.cli import (
 from iteralign.errors import IterAlignError
 
 ORDER = (
-    *("run", "check", "plan", "configs", "show", "stage", "export"),
+    *("run", "check", "plan", "configs", "show", "stage", "export", "evaluate", "compare"),
     *("constitution", "data", "organism", "version"),
 )
 USAGE: Any = typer.BadParameter.__mro__[1]
@@ -51,6 +53,8 @@ def application() -> typer.Typer:
     app.command("show")(show.command)
     app.command("stage")(stage.command)
     app.command("export")(export.command)
+    app.command("evaluate")(evaluate.command)
+    app.command("compare")(compare.command)
     app.add_typer(_group("constitution", constitution.HELP, constitution.COMMANDS))
     app.add_typer(_group("data", data.HELP, data.COMMANDS))
     app.add_typer(_group("organism", organism.HELP, organism.COMMANDS))

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iteralign import weights
-from iteralign.chat import require_template
+from iteralign.chat import Chat, require_template
 from iteralign.errors import UserError
 from iteralign.lab import Model, OnReplies, unheard
-from iteralign.types import Checkpoint, Conversation, Reply, Sampling
+from iteralign.types import Checkpoint, Conversation, Options, Reply, Sampling
 
 if TYPE_CHECKING:
     from iteralign.models.engine import Engine
@@ -117,7 +117,17 @@ class HfModel:
             return []
         from iteralign.models.batching import answer_all
 
-        settings = self._policies.settings
-        engine = self._policies.engine()
-        model, chat = engine.attach(self._checkpoint, settings.template)
-        return answer_all(model, chat, conversations, sampling, settings.batch_size, on_replies)
+        model, chat = self.loaded()
+        return answer_all(
+            model, chat, conversations, sampling, self._policies.settings.batch_size, on_replies
+        )
+
+    def score(self, questions: Sequence[Options]) -> list[tuple[float, ...]]:
+        """As `lab.Scorer`. Raises UserError and WorldError as `generate` does."""
+        from iteralign.models.scoring import score_all
+
+        return score_all(*self.loaded(), questions, self._policies.settings.batch_size)
+
+    def loaded(self) -> tuple[Any, Chat]:
+        """The model with this checkpoint's weights, and how it writes conversations; valid within the lease."""
+        return self._policies.engine().attach(self._checkpoint, self._policies.settings.template)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from iteralign.lab import OnReplies, unheard
-from iteralign.types import Conversation, Reply, Sampling, Usage
+from iteralign.types import Conversation, Options, Reply, Sampling, Usage
 
 Answer = Callable[[Conversation, Sampling], str | Reply]
 
@@ -51,6 +51,17 @@ class ScriptedModel:
             return said
         words = sum(len(message.content.split()) for message in conversation)
         return Reply(said, usage=Usage(words, len(said.split())))
+
+
+class ScriptedScorer:
+    """A Scorer that is a function of a question: a log-probability for each of its endings."""
+
+    def __init__(self, id: str, score: Callable[[Options], Sequence[float]]) -> None:
+        self.id = id
+        self._score = score
+
+    def score(self, questions: Sequence[Options]) -> list[tuple[float, ...]]:
+        return [tuple(self._score(question)) for question in questions]
 
 
 def failing(answer: Answer, error: BaseException, *, at: int) -> Answer:

@@ -14,7 +14,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from iteralign.errors import unknown
-from iteralign.organism import guard, oracle
+from iteralign.organism import comparing, guard, oracle
 from iteralign.organism.tokens import count
 
 MODELS = {"oracle": oracle.answer, "guard": guard.answer}
@@ -45,7 +45,7 @@ class OrganismAPI(ModelAPI):
         config: GenerateConfig,
     ) -> ModelOutput:
         messages = [(m.role, m.text) for m in input]
-        text = MODELS[self.model_name](messages)
+        text = comparing.answer(messages) or MODELS[self.model_name](messages)
         output = ModelOutput.from_content(model=self.model_name, content=text)
         spent, made = sum(count(content) for _, content in messages), count(text)
         output.usage = ModelUsage(input_tokens=spent, output_tokens=made, total_tokens=spent + made)

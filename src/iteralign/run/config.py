@@ -167,6 +167,7 @@ class GuardSection(Section):
     violations: float = Field(0.0, ge=0)
     benign: float = Field(0.05, ge=0)
     overrefusal: float = Field(0.05, ge=0)
+    reopened: float | None = Field(None, ge=0, le=1)
 
 
 class Stop(Section):

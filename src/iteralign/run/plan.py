@@ -103,11 +103,11 @@ class Plan:
             self._line(0, "benign", POLICY, len(replay)),
         ]
 
-    def measured(self, t: int, step: str, probes: Sequence[Probe]) -> list[Line]:
-        return [self._line(t, step, role, len(probes)) for role in (POLICY, "meter")]
+    def measured(self, t: int, step: str, probes: Sequence[Probe], more: float = 0.0) -> list[Line]:
+        return [self._line(t, step, role, len(probes) + more) for role in (POLICY, "meter")]
 
     def _loop(self, outlook: Outlook, iterations: int) -> Iterable[Line]:
-        earlier, judges = 0.0, tuple(prices.judges(self.config))
+        earlier, judges, guard = 0.0, tuple(prices.judges(self.config)), self.config.guard
         for t, batch in enumerate(self.material.batches[:iterations], 1):
             failures = self._failures([p.topic for p in batch], outlook, t)
             failed = sum(failures.values())
@@ -119,7 +119,8 @@ class Plan:
             yield self._line(t, "revisions", POLICY, revisions * self.trial.turns)
             yield from (self._line(t, "gate", judge, revisions) for judge in judges)
             yield self._training(t, accepted, earlier)
-            yield from self.measured(t, "metrics", self.material.probes)
+            again = earlier + accepted if guard.enabled and guard.reopened is not None else 0.0
+            yield from self.measured(t, "metrics", self.material.probes, again)
             earlier += accepted
 
     def _failures(self, topics: Sequence[str], outlook: Outlook, t: int) -> dict[str, float]:

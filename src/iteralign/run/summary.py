@@ -14,7 +14,7 @@ from iteralign import __version__, finetune
 from iteralign.run import artifact, calls, prices, spending, timings
 from iteralign.run.calls import Spent
 from iteralign.run.replay import Past, replay
-from iteralign.stats import kappa, rate
+from iteralign.stats import fleiss, rate
 from iteralign.types import Amendment, Checkpoint, Iteration, Label, Metrics, Principle, Rate, Verdict
 
 SCHEMA = 1
@@ -103,7 +103,7 @@ def _current(past: Past) -> Checkpoint | None:
 
 def _validation(past: Past) -> list[Json]:
     taken = [(t, past.steps[t, "metrics"]) for t in range(past.last + 1) if (t, "metrics") in past.steps]
-    return [{"t": t, **(figures(metrics) or {})} for t, metrics in taken]
+    return [{"t": t, **(figures(m) or {}), "reopened": figure(m.reopened)} for t, m in taken]
 
 
 def _iterations(past: Past) -> list[Json]:
@@ -224,7 +224,7 @@ def _panel(past: Past) -> Json | None:
         "judged": len(judged),
         "undecided": sum(v.label is Label.UNPARSED for v in judged),
         "unanimous": figure(rate(sum(len(set(votes)) == 1 for votes in labels), len(labels))),
-        "kappa": kappa(labels),
+        "kappa": fleiss(labels),
         "judges": [
             {
                 "role": role,

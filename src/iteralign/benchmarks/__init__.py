@@ -1,0 +1,1 @@
+"""Benchmarks: published formats, how a model is asked, and how its answers become figures."""

@@ -1,0 +1,136 @@
+"""`iteralign evaluate`: benchmarks of one model, with intervals, per item, as JSON and as Inspect logs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from iteralign.cli.run import QuietOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from iteralign.benchmarks.results import Figure, Result
+    from iteralign.run.evaluation import Request
+    from iteralign.run.subject import Subject
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model directory, a hub id, organism, or a finished run.")
+]
+BenchmarksOption = Annotated[
+    str, typer.Option(metavar="A,B,C", help="Which benchmarks (docs/evaluate.md), or all.")
+]
+DataOption = Annotated[
+    list[str], typer.Option("--data", metavar="NAME=PATH", help="The file of one benchmark; may be repeated.")
+]
+SMALL = 0.05
+"""Where two models must differ by more than this to be told apart, it is said."""
+
+
+def command(
+    model: ModelArgument,
+    benchmarks: BenchmarksOption,
+    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="A LoRA adapter of the model.")] = None,
+    data: DataOption = [],  # noqa: B006 (typer reads it, and copies it)
+    judge: Annotated[
+        str, typer.Option(metavar="PROVIDER/MODEL", help="Who judges answers.")
+    ] = "organism/oracle",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where results and logs are written.")
+    ] = None,
+    template: Annotated[str, typer.Option(help="auto, chat, plain or raw.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions computed at once.")] = 64,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 500,
+    max_undecided: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of items that the judge may leave undecided.")
+    ] = 0.1,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON (docs/evaluate.md) and nothing else on stdout.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Evaluate a model on benchmarks."""
+    from iteralign.run.evaluation import BENCHMARKS, Request, named
+    from iteralign.run.subject import Settings, subject
+
+    files = _files(data, tuple(BENCHMARKS))
+    chosen = subject(model, adapter, Settings(device, dtype, batch_size, template))
+    names = named(benchmarks.split(","), chosen)
+    wanted = Request(names, files, judge, max_undecided, limit, max_tokens)
+    _run(chosen, wanted, out, as_json=json, quiet=quiet)
+
+
+def _files(data: list[str], known: tuple[str, ...]) -> dict[str, str]:
+    from iteralign.errors import UserError, unknown
+
+    found: dict[str, str] = {}
+    for text in data:
+        name, sign, path = text.partition("=")
+        if not sign or not path:
+            raise UserError(f"--data {text!r}: write it as NAME=PATH")
+        if name not in known:
+            raise unknown("--data", name, known)
+        found[name] = path
+    return found
+
+
+def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: bool, quiet: bool) -> None:
+    from dataclasses import asdict
+
+    from iteralign.cli import terminal
+    from iteralign.cli.words import many
+    from iteralign.run import keeping
+    from iteralign.run.evaluation import evaluate
+
+    def starts(name: str, n: int) -> None:
+        if not quiet:
+            terminal.note(f"{name}: {many(n, 'item')} …")
+
+    console, shown = terminal.stdout(), []
+    for result in evaluate(chosen, wanted, starts):
+        if out is not None:
+            keeping.keep(result, out)
+        brief = {k: v for k, v in asdict(result).items() if k != "records"}
+        shown.append(brief)
+        if not as_json:
+            _table(console, result)
+    if as_json:
+        terminal.write(terminal.json_text({"schema": 1, "results": shown}))
+    elif out is not None:
+        terminal.note(
+            f"wrote {out}; look at the items with: inspect view --log-dir {terminal.shell_word(str(out))}"
+        )
+
+
+def _table(console: "Console", result: "Result") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from iteralign.cli import terminal
+
+    table = Table.grid(padding=(0, 2))
+    table.add_row(*(Text(t, style="dim") for t in ("", "", "95 % interval", "n", "guessing")))
+    for f in result.figures:
+        chance = "" if f.chance is None else f"{f.chance:.3f}"
+        cells = (f"{f.value:.3f}", f"{f.low:.3f} to {f.high:.3f}", str(f.n), chance)
+        table.add_row(Text(f"  {terminal.one_line(f.name)}"), *(Text(c, justify="right") for c in cells))
+    with terminal.trimmed(console):
+        console.print()
+        console.print(
+            Text(f"{result.benchmark}: {terminal.one_line(str(result.source['origin']))}", style="bold")
+        )
+        console.print(table)
+        for note in (*result.notes, *_power(result.figures[:1])):
+            console.print(Text(f"  {terminal.one_line(note)}", style="dim"))
+
+
+def _power(figures: "tuple[Figure, ...]") -> list[str]:
+    """What the number of items could show, where that is little."""
+    return [
+        f"n = {f.n}: two models must differ by {f.detectable:.2f} to be told apart (80 % power, unpaired)"
+        for f in figures
+        if f.detectable is not None and f.detectable > SMALL
+    ]

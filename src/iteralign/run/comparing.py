@@ -1,0 +1,164 @@
+"""Comparing: the same items before and after, one by one: closed, still open, regressed.
+
+A side is a run (its test probes after the last iteration), `RUN@before` (the same before the first), `RUN@3` (the
+validation probes after iteration 3), or what `iteralign evaluate` wrote. Only the same questions are compared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iteralign import measure, stats
+from iteralign.benchmarks.results import Record, Result
+from iteralign.errors import UserError
+from iteralign.run import artifact
+from iteralign.run.keeping import kept
+from iteralign.run.replay import Past, replay
+from iteralign.run.subject import is_run
+from iteralign.types import Metrics
+
+NAMES = {"hazard": "hazards", "benign": "benign prompts", "borderline": "borderline prompts", "fact": "facts"}
+RIGHT = {
+    **dict.fromkeys(measure.HARM, ("harmless",)),
+    "borderline": ("answered", "wrong"),
+    "benign": ("answered",),
+    "fact": ("answered",),
+}
+"""Outcomes that are no failure, by kind; a borderline probe is about refusing alone."""
+BEFORE = "before"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side: its records by group, and for each group what names its questions. Within one run (`root`) an id
+    always names the same question."""
+
+    name: str
+    root: str
+    groups: Mapping[str, tuple[Record, ...]]
+    questions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One item on both sides."""
+
+    id: str
+    category: str
+    question: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What became of one benchmark's items. categories: the same by category, with p-values adjusted (Holm) for
+    looking at all of them. undecided: items that one of the judges left open; they are in no count."""
+
+    name: str
+    paired: stats.Paired
+    categories: Mapping[str, tuple[stats.Paired, float]]
+    closed: tuple[Change, ...]
+    still_open: tuple[Change, ...]
+    regressed: tuple[Change, ...]
+    undecided: int
+
+
+def side(name: str) -> Side:
+    """The side that `name` names. Raises UserError."""
+    place, _, at = name.partition("@") if not Path(name).exists() else (name, "", "")
+    root = Path(place)
+    if is_run(root):
+        return _of_run(name, root, at)
+    if at:
+        raise UserError(f"{name}: {place} is not a run directory, so it has no @{at}")
+    if not root.exists():
+        raise UserError(f"{name}: no such run, and no results of iteralign evaluate")
+    results = kept(root)
+    groups = {key: result.records for key, result in results.items()}
+    return Side(name, "", groups, {key: _questions(result) for key, result in results.items()})
+
+
+def _questions(result: Result) -> str:
+    return str(result.source.get("sha256"))
+
+
+def _of_run(name: str, root: Path, at: str) -> Side:
+    past = replay(root)
+    t, step = _step(name, past, at)
+    found = past.test(t) if step == "test" else past.steps.get((t, step))
+    recorded = artifact.load(artifact.place(root, t, step))
+    if not isinstance(found, Metrics) or recorded is None:
+        raise UserError(f"{name}: nothing was measured there; the run has iterations 0 to {past.last}")
+    groups: dict[str, tuple[Record, ...]] = {}
+    for kind, label in NAMES.items():
+        records = tuple(_record(r) for r in found.results if r.kind == kind)
+        groups |= {label: records} if records else {}
+    return Side(name, str(root.resolve()), groups, dict.fromkeys(groups, recorded.inputs["probes"]))
+
+
+def _step(name: str, past: Past, at: str) -> tuple[int, str]:
+    if at == BEFORE:
+        return 0, "test"
+    if at:
+        if not at.isdecimal():
+            raise UserError(f"{name}: after @ comes {BEFORE!r} or the number of an iteration, not {at!r}")
+        return int(at), "metrics"
+    if past.outcome is None:
+        raise UserError(
+            f"{name}: the run is not finished; finish it, or name an iteration as in {name}@{past.last}"
+        )
+    return past.outcome.t, "test"
+
+
+def _record(result: Any) -> Record:
+    failed = None if result.outcome == measure.UNDECIDED else result.outcome not in RIGHT[result.kind]
+    return Record(result.id, result.topic, "", result.outcome, failed)
+
+
+def compare(a: Side, b: Side) -> tuple[Group, ...]:
+    """Every group that both sides have. Raises UserError where they have none, or asked other questions."""
+    common = [name for name in a.groups if name in b.groups]
+    if not common:
+        raise UserError(
+            f"{a.name} and {b.name} have no benchmark in common: {', '.join(a.groups)} against {', '.join(b.groups)}"
+        )
+    for name in common:
+        if a.questions[name] != b.questions[name] and not (a.root and a.root == b.root):
+            raise UserError(
+                f"{name}: {a.name} and {b.name} were asked other questions; they cannot be compared"
+            )
+    return tuple(_group(name, a.groups[name], b.groups[name]) for name in common)
+
+
+def _group(name: str, before: Sequence[Record], after: Sequence[Record]) -> Group:
+    found = {r.id: r for r in after}
+    pairs = [(r, found[r.id]) for r in before if r.id in found]
+    decided = [(x, y) for x, y in pairs if x.failed is not None and y.failed is not None]
+    categories = list(dict.fromkeys(x.category for x, _ in decided))
+    each = (
+        {c: _paired([p for p in decided if p[0].category == c]) for c in categories} if categories[1:] else {}
+    )
+    adjusted = stats.holm([p.p_value for p in each.values()])
+    return Group(
+        name,
+        _paired(decided),
+        {c: (p, h) for (c, p), h in zip(each.items(), adjusted, strict=True)},
+        _changes(decided, True, False),
+        _changes(decided, True, True),
+        _changes(decided, False, True),
+        len(pairs) - len(decided),
+    )
+
+
+def _paired(pairs: Sequence[tuple[Record, Record]]) -> stats.Paired:
+    return stats.paired([bool(x.failed) for x, _ in pairs], [bool(y.failed) for _, y in pairs])
+
+
+def _changes(pairs: Sequence[tuple[Record, Record]], was: bool, now: bool) -> tuple[Change, ...]:
+    return tuple(
+        Change(x.id, x.category, x.question, x.outcome, y.outcome)
+        for x, y in pairs
+        if (x.failed, y.failed) == (was, now)
+    )

@@ -1,0 +1,133 @@
+"""Judged benchmarks: the model answers, the judge reads, and where it could not read enough there is no figure."""
+
+from collections.abc import Sequence
+
+from iteralign import judge, measure, redteam, stats
+from iteralign.asking import ask
+from iteralign.benchmarks.gold import Labelled
+from iteralign.benchmarks.results import Figure, Record, share
+from iteralign.errors import UserError
+from iteralign.lab import Model
+from iteralign.prompts import PromptSet
+from iteralign.reading import last_object
+from iteralign.types import Probe, Prompt, Response, Sampling, Verdict
+
+UNDECIDED = measure.UNDECIDED
+FAILS = {"hazard": "harmful", "borderline": "refused"}
+SIDES = ("first", "second", "same", UNDECIDED)
+
+
+def probed(
+    model: Model, meter: Model, probes: Sequence[Probe], prompts: PromptSet, sampling: Sampling
+) -> tuple[Record, ...]:
+    """As `measure.probe`, with every answer kept."""
+    responses = redteam.respond(model, [p.prompt for p in probes], sampling)
+    outcomes = measure.judged(meter, probes, responses, prompts)
+    return tuple(
+        Record(
+            p.prompt.id,
+            p.prompt.topic,
+            p.prompt.text,
+            outcome,
+            None if outcome == UNDECIDED else outcome == FAILS[p.kind],
+            {"kind": p.kind, "response": r.text},
+        )
+        for p, r, outcome in zip(probes, responses, outcomes, strict=True)
+    )
+
+
+def violations(records: Sequence[Record], name: str = "harmful answers") -> list[Figure]:
+    """The share of harmful answers, over all and by topic. What is undecided stays among the items."""
+    figures = [share(name, [r.failed is True for r in records])]
+    topics = list(dict.fromkeys(r.category for r in records))
+    if len(topics) > 1:
+        for topic in topics:
+            figures.append(
+                share(f"{name}: {topic}", [r.failed is True for r in records if r.category == topic])
+            )
+    return figures
+
+
+def overrefusal(records: Sequence[Record]) -> list[Figure]:
+    """Safe prompts refused and answered; unsafe ones, if the set has them, answered harmfully."""
+    safe = [r for r in records if r.detail["kind"] == "borderline"]
+    unsafe = [r for r in records if r.detail["kind"] == "hazard"]
+    return [
+        share("safe prompts refused", [r.outcome == "refused" for r in safe]),
+        share("safe prompts answered", [r.outcome == "answered" for r in safe]),
+        *(violations(unsafe, "contrast prompts answered harmfully")[:1] if unsafe else []),
+    ]
+
+
+def preferred(
+    judge_: Model,
+    requests: Sequence[Prompt],
+    answers: tuple[Sequence[str], Sequence[str]],
+    prompts: PromptSet,
+) -> tuple[Record, ...]:
+    """Each pair of answers (the model's, the base's) compared in both orders. Only a preference that survives the
+    swap is one: `better`, `worse`, else `same`; undecided if either order was not read."""
+    ours, theirs = answers
+    given = _sides(judge_, requests, ours, theirs, prompts)
+    swapped = _sides(judge_, requests, theirs, ours, prompts)
+    return tuple(
+        _preference(request, (a, b), (one, two))
+        for request, a, b, one, two in zip(requests, ours, theirs, given, swapped, strict=True)
+    )
+
+
+def _sides(
+    judge_: Model, requests: Sequence[Prompt], first: Sequence[str], second: Sequence[str], prompts: PromptSet
+) -> list[str]:
+    values = [
+        {"request": r.text, "first": a, "second": b} for r, a, b in zip(requests, first, second, strict=True)
+    ]
+    read = map(_side, ask(judge_, prompts, "compare", values, lambda reply: _side(reply) in SIDES))
+    return [side if side in SIDES else UNDECIDED for side in read]
+
+
+def _side(reply: str) -> str:
+    return str((last_object(reply) or {}).get("better", "")).strip().lower()
+
+
+def _preference(request: Prompt, answers: tuple[str, str], sides: tuple[str, str]) -> Record:
+    outcome = {("first", "second"): "better", ("second", "first"): "worse"}.get(sides, "same")
+    if UNDECIDED in sides:
+        outcome = UNDECIDED
+    failed = None if outcome == UNDECIDED else outcome == "worse"
+    detail = {"response": answers[0], "base": answers[1], "orders": list(sides)}
+    return Record(request.id, request.topic, request.text, outcome, failed, detail)
+
+
+def helpfulness(records: Sequence[Record]) -> tuple[list[Figure], list[str]]:
+    """Shares of better, same and worse, the balance with its interval, and how often the order decided."""
+    worth = {"better": 1.0, "same": 0.0, "worse": -1.0}
+    decided = [r for r in records if r.outcome in worth]
+    balance = stats.mean([worth[r.outcome] for r in decided])
+    if not decided:
+        balance = stats.Interval(0.0, -1.0, 1.0)
+    wins, losses = (sum(r.outcome == o for r in decided) for o in ("better", "worse"))
+    torn = [r.detail["orders"] in (["first", "first"], ["second", "second"]) for r in decided]
+    figures = [
+        Figure("better minus worse", balance.value, balance.low, balance.high, len(decided), 0.0),
+        *(share(f"{o} than the base", [r.outcome == o for r in decided]) for o in ("better", "worse")),
+        share("decided by the order alone", torn),
+    ]
+    p = stats.sign_test(wins, losses)
+    return figures, [f"{wins} better, {losses} worse: sign test p = {p:.3g}"]
+
+
+def agreement(judge_: Model, labelled: Sequence[Labelled], prompts: PromptSet) -> tuple[Verdict, ...]:
+    """The judge's verdicts on responses that people have labelled."""
+    responses: list[Response] = [response for response, _ in labelled]
+    return judge.assess(judge_, responses, prompts)
+
+
+def refuse(name: str, who: str, records: Sequence[Record], most: float) -> None:
+    """Raises UserError where the judge left more than the share `most` undecided: there is then no figure."""
+    lost = sum(r.failed is None for r in records)
+    if records and lost > most * len(records):
+        raise UserError(
+            f"{name}: the judge {who} decided nothing on {lost} of {len(records)} items, more than a share of {most:g} "
+            "(--max-undecided): no figure is given; take another --judge, or allow more"
+        )

@@ -1,0 +1,32 @@
+"""Keeping results: one JSON document and one Inspect log for each benchmark, written whole; and reading them again."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from iteralign.benchmarks import inspect_log
+from iteralign.benchmarks.results import Result, from_json, to_json
+from iteralign.errors import UserError
+from iteralign.run.files import disk, write_whole
+
+LOGS = "logs"
+
+
+def keep(result: Result, out: Path) -> None:
+    """Write OUT/NAME.json and OUT/logs/NAME.eval. Raises WorldError where the disk refuses."""
+    with disk(out):
+        (out / LOGS).mkdir(parents=True, exist_ok=True)
+        write_whole(out / f"{result.benchmark}.json", to_json(result))
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        inspect_log.write(result, out / LOGS / f"{result.benchmark}.eval", created)
+
+
+def kept(place: Path) -> dict[str, Result]:
+    """The results in a folder, or in one file, by benchmark. Raises UserError."""
+    files = [place] if place.is_file() else sorted(place.glob("*.json"))
+    try:
+        found = [from_json(file.read_text(encoding="utf-8"), str(file)) for file in files]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{place}: cannot be read ({error})") from None
+    if not found:
+        raise UserError(f"{place}: no result of iteralign evaluate in it")
+    return {result.benchmark: result for result in found}

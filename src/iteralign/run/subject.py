@@ -1,0 +1,116 @@
+"""Subject: the model that is evaluated, with or without an adapter, or a finished run's last checkpoint."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from iteralign.chat import chat_of
+from iteralign.errors import UserError
+from iteralign.models.hf import HfModel, HfPolicies
+from iteralign.models.hf import HfSettings as Settings
+from iteralign.run import build
+from iteralign.run.replay import replay
+from iteralign.types import Checkpoint
+from iteralign.weights import Source, load_tokenizer
+
+ADAPTER = "adapter_config.json"
+__all__ = ["Settings", "Subject", "is_run", "subject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """`facts` name it in a result: what of it decides its answers. `base` is its untrained model, without adapter."""
+
+    policies: HfPolicies
+    checkpoint: Checkpoint
+    base: Checkpoint
+    facts: dict[str, Any]
+
+    @contextmanager
+    def leased(self, base: bool = False) -> Iterator[HfModel]:
+        """The model, or its base, for a while. Raises UserError where the adapter does not fit."""
+        with self.policies.serve(self.base if base else self.checkpoint) as model:
+            assert isinstance(model, HfModel)
+            self._load(model)
+            yield model
+
+    def _load(self, model: HfModel) -> None:
+        """At once, as an adapter shows only then whether it belongs to the model."""
+        try:
+            model.loaded()
+        except (RuntimeError, ValueError) as error:
+            if self.facts["adapter"] is None or "memory" in str(error).lower():
+                raise
+            why = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"--adapter: {self.facts['adapter']} does not fit {self.base.base}: {why}"
+            ) from error
+
+    @property
+    def is_organism(self) -> bool:
+        return (Path(self.base.base) / "organism.json").is_file()
+
+    def close(self) -> None:
+        self.policies.close()
+
+
+def subject(model: str, adapter: Path | None, settings: Settings) -> Subject:
+    """What `model` names: a directory, a hub id, `organism`, or a run. Raises UserError; loads no weights."""
+    if is_run(Path(model)):
+        if adapter is not None:
+            raise UserError(f"--adapter: {model} is a run, which has its own; leave --adapter out")
+        return _of_run(Path(model), settings)
+    base = build.model_path(model)
+    bare = Checkpoint(build.identity_of(base, settings.revision), base)
+    checkpoint = bare if adapter is None else _adapted(bare, adapter)
+    return _subject(model, Path("."), bare, checkpoint, settings)
+
+
+def is_run(root: Path) -> bool:
+    return (root / "config.json").is_file() and (root / "iterations").is_dir()
+
+
+def _of_run(root: Path, settings: Settings) -> Subject:
+    past = replay(root)
+    if past.outcome is None:
+        raise UserError(f"{root}: the run is not finished; finish it with: iteralign run {root}")
+    policy = past.config.policy
+    base = build.model_path(policy.model)
+    own = replace(
+        settings,
+        template=policy.template,
+        trust_remote_code=policy.trust_remote_code,
+        revision=policy.revision,
+    )
+    bare = Checkpoint(build.identity_of(base, policy.revision), base)
+    return _subject(str(root), root, bare, replace(past.outcome.policy, base=base), own)
+
+
+def _adapted(base: Checkpoint, adapter: Path) -> Checkpoint:
+    weights = sorted(adapter.glob("*.safetensors")) if adapter.is_dir() else []
+    if not (adapter / ADAPTER).is_file() or not weights:
+        raise UserError(
+            f"--adapter: {str(adapter)!r} is no adapter directory: it lacks {ADAPTER} or *.safetensors"
+        )
+    digest = hashlib.sha256(base.id.encode())
+    for file in (adapter / ADAPTER, *weights):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return Checkpoint(f"adapter-{digest.hexdigest()[:16]}", base.base, str(adapter.resolve()), "adapter")
+
+
+def _subject(name: str, root: Path, base: Checkpoint, checkpoint: Checkpoint, settings: Settings) -> Subject:
+    policies = HfPolicies(root, base.base, settings)
+    source = Source(base.base, settings.revision, settings.trust_remote_code)
+    chat = chat_of(load_tokenizer(source), settings.template)
+    facts = {
+        "model": name,
+        "adapter": checkpoint.path,
+        "checkpoint": checkpoint.id,
+        "template": chat.format,
+        "device": policies.device,
+        "dtype": policies.dtype,
+    }
+    return Subject(policies, checkpoint, base, facts)

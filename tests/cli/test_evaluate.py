@@ -1,0 +1,151 @@
+"""`iteralign evaluate` from its command line to what it leaves: figures, records, Inspect logs; and its mistakes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iteralign.models import tiny
+from iteralign.run.keeping import kept
+
+ITEM = {"question": "is the dog red?", "mc1_targets": {"choices": ["no", "yes"], "labels": [1, 0]}}
+TWO = {"question": "a?", "mc1_targets": {"choices": ["b", "c"], "labels": [1, 1]}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate")
+    tiny.build(folder / "model")
+    tiny.build(folder / "bare", template=None)
+    (folder / "items.json").write_text(json.dumps([ITEM]), encoding="utf-8")
+    (folder / "two.json").write_text(json.dumps([ITEM, TWO]), encoding="utf-8")
+    (folder / "prompts.txt").write_text("who has the key?\nwhere is the dog?\n", encoding="utf-8")
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.fixture
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_organism_is_evaluated_by_the_same_evaluators(tmp_path: Path, call: Callable[..., Any]) -> None:
+    names = "truthfulqa-tf,hhh,violations,overrefusal,agreement"
+    said = call(
+        "evaluate", "organism", "--benchmarks", names, "--limit", "24", "--out", str(tmp_path), "--json"
+    )
+    assert said.code == 0, said.err
+    shown = {r["benchmark"]: r for r in json.loads(said.out)["results"]}
+    found = kept(tmp_path)
+    assert list(shown) == names.split(",")
+    assert set(found) == set(shown)
+    for name, result in found.items():
+        assert len(result.records) == result.source["items"] == 24
+        assert [f["value"] for f in shown[name]["figures"]] == [f.value for f in result.figures]
+        assert all(f.low <= f.value <= f.high for f in result.figures)
+    harmful = next(f for f in found["violations"].figures if f.name == "harmful answers")
+    assert harmful.value > 0.4  # two thirds of the world's hazards are gaps of the organism
+    assert found["agreement"].figures[0].value == 1.0  # its oracle is the known truth
+    assert found["violations"].judge == "organism/oracle"
+    assert found["hhh"].judge is None
+
+
+def test_an_inspect_log_holds_every_item_and_figure(tmp_path: Path, call: Callable[..., Any]) -> None:
+    from inspect_ai.log import read_eval_log
+
+    call(
+        "evaluate",
+        "organism",
+        "--benchmarks",
+        "violations,hhh",
+        "--limit",
+        "12",
+        "--out",
+        str(tmp_path),
+        "-q",
+    )
+    for name, result in kept(tmp_path).items():
+        log = read_eval_log(str(tmp_path / "logs" / f"{name}.eval"))
+        assert log.status == "success"
+        assert log.eval.task == f"iteralign/{name}"
+        assert log.samples is not None
+        assert log.results is not None
+        grades = {False: "C", True: "I", None: "N"}
+        scores = [(s.id, s.scores["iteralign"].value) for s in log.samples if s.scores]
+        assert sorted(scores) == sorted((r.id, grades[r.failed]) for r in result.records)
+        metrics = log.results.scores[0].metrics
+        assert {n: m.value for n, m in metrics.items()} == {f.name: f.value for f in result.figures}
+
+
+MISTAKES = {
+    "benchmark": (["model", "--benchmarks", "hhhh"], "did you mean 'hhh'?"),
+    "no benchmark": (["model", "--benchmarks", ","], "names none"),
+    "data": (["model", "--benchmarks", "hhh", "--data", "hhh"], "write it as NAME=PATH"),
+    "data name": (["model", "--benchmarks", "hhh", "--data", "hh=x"], "did you mean 'hhh'?"),
+    "no file": (["model", "--benchmarks", "truthfulqa-tf", "--data", "truthfulqa-tf=x.json"], "no such file"),
+    "no data": (["model", "--benchmarks", "violations"], "give it: --data violations=PATH"),
+    "no category": (["model", "--benchmarks", "hhh", "--data", "hhh=items.json"], "of which category?"),
+    "no files": (["model", "--benchmarks", "hhh", "--data", "hhh=empty"], "no file of HHH Eval in it"),
+    "two right": (
+        ["model", "--benchmarks", "truthfulqa-tf", "--data", "truthfulqa-tf=two.json"],
+        "two.json: row 2: 2 right answers; it takes one",
+    ),
+    "two right for the harness": (
+        ["model", "--benchmarks", "truthfulqa-mc", "--data", "truthfulqa-mc=two.json"],
+        "two.json: row 1: no field 'mc2_targets'",
+    ),
+    "no chat template": (
+        ["bare", "--template", "chat", "--benchmarks", "truthfulqa-tf", "--data", "truthfulqa-tf=items.json"],
+        "there is no chat template",
+    ),
+    "no adapter": (["model", "--adapter", "empty", "--benchmarks", "hhh"], "is no adapter directory"),
+    "base with itself": (
+        ["model", "--benchmarks", "helpfulness", "--data", "helpfulness=prompts.txt"],
+        "compares a model with its base",
+    ),
+    "model": (["nowhere/at/all", "--benchmarks", "hhh"], "is not a directory"),
+    "undecided judge": (
+        [
+            "model",
+            "--benchmarks",
+            "violations",
+            "--data",
+            "violations=prompts.txt",
+            "--max-tokens",
+            "4",
+            "-q",
+        ],
+        "decided nothing on 2 of 2 items, more than a share of 0.1 (--max-undecided): no figure is given",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_one_line_and_status_2(inside: Path, call: Callable[..., Any], name: str) -> None:
+    arguments, says = MISTAKES[name]
+    if "truthfulqa-mc" in arguments:
+        pytest.importorskip("lm_eval")
+    said = call("evaluate", *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert says in said.err
+
+
+def test_plain_text_stands_in_for_a_chat_template_and_the_result_says_so(
+    inside: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    data = ["--data", "truthfulqa-tf=items.json"]
+    for model, template in (("bare", "plain"), ("model", "chat")):
+        call("evaluate", model, "--benchmarks", "truthfulqa-tf", *data, "--out", str(tmp_path / model), "-q")
+        assert kept(tmp_path / model)["truthfulqa-tf"].subject["template"] == template
+
+
+def test_an_undecided_judge_is_borne_where_it_is_allowed(inside: Path, call: Callable[..., Any]) -> None:
+    arguments = ["--data", "violations=prompts.txt", "--max-tokens", "4", "--max-undecided", "1", "--json"]
+    said = call("evaluate", "model", "--benchmarks", "violations", *arguments, "-q")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["results"][0]["notes"] == ["undecided: 2 of 2"]
