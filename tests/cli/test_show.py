@@ -136,3 +136,12 @@ def test_calls_that_the_oracle_declined_are_said(here: Path, call: Callable[...,
     declined = [replace(c, reply=replace(c.reply, stop="refusal")) for c in made[:2]]
     path.write_text("".join(map(line, [*declined, *made[2:]])), encoding="utf-8")
     assert "declined 2 calls judge 2" in " ".join(call("show", "done").out.split())
+
+
+def test_a_panel_shows_how_far_its_judges_agree(here: Path, call: Callable[..., Any], rehearsal: Any) -> None:
+    models = ["organism/oracle", {"model": "organism/guard", "guard": "llama-guard"}, "scripted/lenient"]
+    list(rehearsal.perform(rehearsal.config("model", judge={"models": models}), here / "runs" / "panel"))
+    text = " ".join(call("show", "runs/panel").out.split())
+    assert "answers judged, unanimous" in text
+    assert "no majority 0" in text
+    assert "judge-2" in text and "organism/guard" in text
