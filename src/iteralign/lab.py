@@ -70,9 +70,13 @@ class Journal(Protocol):
         ...
 
 
+def nothing() -> None:
+    """What is to be closed where nothing was opened."""
+
+
 @dataclass(frozen=True)
 class Lab:
-    """The actors of one run."""
+    """The actors of one run. `close` ends what serving has started; twice does no harm."""
 
     serve: Callable[[Checkpoint], AbstractContextManager[Model]]
     judge: Model
@@ -80,6 +84,7 @@ class Lab:
     trainer: Trainer
     meter: Model
     """The judge behind the figures: one for all methods, so that their figures compare."""
+    close: Callable[[], None] = nothing
 
 
 def identity(actor: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,7 @@ from iteralign.lab import Lab, Model
 from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.remote import RemoteModel, RemoteSettings
+from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
 from iteralign.organism import tokens
 from iteralign.run import prices, standins
 from iteralign.run.config import Config
@@ -135,11 +137,11 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
     """The actors, at work in `root`; the oracle is asked what the purse can pay. Raises UserError."""
     base = model_path(config.policy.model)
     policy, oracle = config.policy, config.oracle
-    policies = HfPolicies(root, base, HfSettings(**policy.model_dump(exclude={"model", "backend"})))
+    served = policies(config, root)
     # Training renders, loads and places the model exactly as generation does.
     shared = policy.model_dump(include={"device", "template", "trust_remote_code", "revision"})
     training = SftSettings(**config.training.model_dump(), **shared, dtype=policy.dtype, seed=config.seed)
-    trainer = SftTrainer(root, base, training, on_progress=on_progress)
+    trainer = SftTrainer(root, base, training, on_progress=on_progress, make_room=served.rest)
     settings = RemoteSettings(**oracle.model_dump(exclude={"model", "judge", "proposer", "meter", "repair"}))
 
     def remote(role: str) -> Model:
@@ -147,9 +149,23 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
         return Guarded(RemoteModel(spec, settings, PROVIDERS, on_failed_attempt=failed), role, purse)
 
     return Lab(
-        serve=policies.serve,
+        serve=served.serve,
         judge=remote("judge"),
         proposer=remote("proposer"),
         trainer=trainer,
         meter=remote("meter"),
+        close=served.close,
+    )
+
+
+def policies(config: Config, root: Path) -> HfPolicies | VllmPolicies:
+    """Who answers for the policy, by its backend. Raises UserError."""
+    base, policy, vllm = model_path(config.policy.model), config.policy, config.vllm
+    if policy.backend == "hf":
+        return HfPolicies(root, base, HfSettings(**policy.model_dump(exclude={"model", "backend"})))
+    loading = policy.model_dump(exclude={"model", "backend", "batch_size"})
+    server = vllm.model_dump(exclude={"python"}) | {"python": vllm.python or sys.executable}
+    rank = None if config.training.method == "full" else config.training.lora_rank
+    return VllmPolicies(
+        root, base, VllmSettings(**server, **loading, connections=policy.batch_size, lora_rank=rank)
     )

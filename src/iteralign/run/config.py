@@ -6,21 +6,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from iteralign.errors import UserError, unknown
 from iteralign.run.mistakes import explain
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+from iteralign.run.section import Section, Vllm
 
 
 class Policy(Section):
     """The model to align: `organism`, a directory or a hub id."""
 
     model: str = "organism"
-    backend: Literal["hf"] = "hf"
+    backend: Literal["hf", "vllm"] = "hf"
     revision: str | None = None
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -178,6 +175,7 @@ class Config(Section):
     offline: bool = False
     method: MethodSection = MethodSection()
     policy: Policy = Policy()
+    vllm: Vllm = Vllm()
     oracle: Oracle = Oracle()
     redteam: Redteam = Redteam()
     probes: Probes = Probes()

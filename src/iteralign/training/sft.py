@@ -8,17 +8,17 @@ import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from iteralign import weights
+from iteralign import weights, witness
 from iteralign.chat import Chat, chat_of
 from iteralign.errors import UserError
 from iteralign.training import store
-from iteralign.training.rows import labelled
+from iteralign.training.rows import IGNORED, labelled
 from iteralign.training.settings import SftSettings
 from iteralign.types import Checkpoint, Example
 
@@ -30,9 +30,14 @@ def unwatched(done: int, total: int, detail: str) -> None:
     """The progress callback of a caller who does not watch."""
 
 
+def unneeded() -> None:
+    """What there is to clear away before a training where nothing else is in memory."""
+
+
 class SftTrainer:
     """TRL's SFTTrainer on LoRA adapters (peft) or on all weights. `root` is the run directory, `base` the
-    directory or hub id of the untrained policy; `on_progress(done, total, detail)` hears every update."""
+    directory or hub id of the untrained policy; `on_progress(done, total, detail)` hears every update.
+    `make_room` is called before a model is loaded, so that others may leave the memory."""
 
     def __init__(
         self,
@@ -40,8 +45,9 @@ class SftTrainer:
         base: str,
         settings: SftSettings,
         on_progress: "OnProgress" = unwatched,
+        make_room: Callable[[], None] = unneeded,
     ) -> None:
-        self.root, self.settings, self.on_progress = root, settings, on_progress
+        self.root, self.settings, self.on_progress, self.make_room = root, settings, on_progress, make_room
         self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
 
     @cached_property
@@ -62,6 +68,7 @@ class SftTrainer:
         name = store.checkpoint_id(self.id, start, examples)
         folder = self.root / "checkpoints" / name
         if not store.is_complete(folder):
+            self.make_room()
             with store.written_whole(folder) as partial:
                 self._train(start, examples, partial)
             weights.give_back(self._resolved.device)
@@ -93,6 +100,8 @@ class SftTrainer:
             work = folder / "work"
             work.mkdir()
             done = fit(model, rows, chat, self._resolved, work, self.on_progress)
+            first = rows[0]
+            witness.save(folder, witness.of(model, first.input_ids, first.labels.count(IGNORED)))
         if self.settings.method == "lora":
             store.save_adapter(folder, model, start.base)
         else:
