@@ -190,7 +190,7 @@ class Config(Section):
     guard: GuardSection = GuardSection()
     stop: Stop = Stop()
     budget: Budget = Budget()
-    prices: dict[str, Price] = {}
+    prices: dict[str, Price] = Field(default_factory=dict)
 
 
 def load(source: Path | str, sets: Sequence[str] = ()) -> Config:

@@ -7,6 +7,7 @@ fine-tune changes every weight, so its checkpoints cost a restart; adapters do n
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,6 +173,8 @@ class VllmPolicies:
         s, more = self.settings, dict[str, str]()
         if s.sleep and self.device != "cuda":
             raise UserError(f"vllm.sleep: {self.device} has no sleep mode, a GPU has; leave it out")
+        if shutil.which(s.python) is None:
+            raise UserError(f"vllm.python: {s.python!r} is no program; name the Python that has vLLM")
         arguments = [
             "--model",
             str(folder),

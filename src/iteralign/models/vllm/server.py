@@ -69,17 +69,19 @@ class Server:
         return self._process.pid
 
     def wait(self, timeout_s: float, path: str = "/health") -> None:
-        """Until it answers. Raises UserError where there is no vLLM to start, else WorldError: one line."""
+        """Until it answers; else it is ended. Raises UserError where there is no vLLM to start, else WorldError."""
         web, deadline = Web(self.url, self.key, 5.0), time.monotonic() + timeout_s
-        while self._process.poll() is None:
+        while self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(Gone, Refused):
                 web.get(path)
                 return
-            if time.monotonic() > deadline:
-                raise WorldError(
-                    f"{self.name} did not answer in {timeout_s:g} s (vllm.start_timeout_s); its log: {self.log}"
-                )
             time.sleep(0.25)
+        late = self._process.poll() is None
+        self.close()
+        if late:
+            raise WorldError(
+                f"{self.name} did not answer in {timeout_s:g} s (vllm.start_timeout_s); its log: {self.log}"
+            )
         raise self.ended()
 
     def ended(self) -> UserError | WorldError:
