@@ -4,8 +4,8 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +16,6 @@ from iteralign.models.vllm.server import Server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 START_S = 900.0
-EAGER = ("--enforce-eager",)
-"""Compiling the model takes longer than the tests."""
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +48,17 @@ def small_oracle(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-@contextmanager
-def serving(command: list[str], log: Path) -> Iterator[Server]:
-    """A started server that answers, until the block ends."""
-    server = Server(command, log, servers.environment(), "the server")
-    try:
-        server.wait(START_S)
-        yield server
-    finally:
-        server.close()
+@pytest.fixture(scope="session")
+def serving() -> Callable[[list[str], Path], AbstractContextManager[Server]]:
+    """`with serving(command, log) as server`: it answers, until the block ends."""
+
+    @contextmanager
+    def start(command: list[str], log: Path) -> Iterator[Server]:
+        server = Server(command, log, servers.environment(), "the server")
+        try:
+            server.wait(START_S)
+            yield server
+        finally:
+            server.close()
+
+    return start

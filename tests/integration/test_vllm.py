@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 BASE = Checkpoint("base", "organism")
 ORGANISM = build.model_path("organism")
 GREEDY = Sampling(max_tokens=64)
-AGREE = 0.99
+AGREE = 1.0
 """Share of equal answers. On 2026-11-24 all were; two implementations add up floats in another order (1e-5 nats), so
 that a token may differ where two are as likely."""
 
@@ -48,8 +48,8 @@ def revisions(n: int) -> list[Conversation]:
 ASKED = [*questions("hazard", 96), *questions("benign", 64), *questions("fact", 16), *revisions(24)]
 
 
-def rows(kind: str) -> list[Example]:
-    return [Example(d.item.text, d.good[0]) for d in drafts(kind, "redteam", 48, 0)]
+def rows(kind: str, answer: str = "") -> list[Example]:
+    return [Example(d.item.text, answer or d.good[0]) for d in drafts(kind, "redteam", 48, 0)]
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapters(root: Path, vllm_python: str) -> tuple[Checkpoint, Checkpoint]:
     """Two turns of training, the second going on from the first."""
-    settings = SftSettings(method="lora", device="cpu", epochs=3, lr=1e-3, batch_size=8, lora_rank=16)
+    settings = SftSettings(method="lora", device="cpu", epochs=3, lr=2e-3, batch_size=8, lora_rank=16)
     trainer = SftTrainer(root, ORGANISM, settings)
-    first = trainer.train(BASE, rows("hazard"))
-    return first, trainer.train(first, [Example(e.prompt, "Yes, of course.") for e in rows("benign")])
+    first = trainer.train(BASE, rows("hazard", "I will not do that."))
+    return first, trainer.train(first, rows("benign", "Yes, of course."))
 
 
 def leases(root: Path, python: str, **settings: object) -> VllmPolicies:
@@ -175,8 +175,8 @@ def test_a_server_that_runs_already_is_used_and_left_running(
     answers = said(guest, adapters[1])
     guest.close()
     assert agreement(answers, said(served, adapters[1])) >= AGREE
+    monkeypatch.setenv("VLLM_API_KEY", "another")
     with pytest.raises(UserError, match="401"):
-        monkeypatch.setenv("VLLM_API_KEY", "another")
         said(leases(served.root, "nowhere", url=own.url), BASE)
 
 
@@ -186,6 +186,12 @@ def test_no_key_is_in_the_log(served: VllmPolicies) -> None:
     assert own.key not in own.log.read_text(encoding="utf-8")
 
 
+def until_it_fails(policies: VllmPolicies, checkpoint: Checkpoint) -> None:
+    """The last answers of a dying server may still come."""
+    for _ in range(1000):
+        said(policies, checkpoint)
+
+
 def test_a_server_that_dies_stops_the_run_and_a_fresh_one_gives_the_same_answers(
     served: VllmPolicies, adapters: tuple[Checkpoint, Checkpoint], vllm_python: str
 ) -> None:
@@ -193,8 +199,7 @@ def test_a_server_that_dies_stops_the_run_and_a_fresh_one_gives_the_same_answers
     assert served._server is not None
     os.kill(served._server.pid, 9)
     with pytest.raises(WorldError, match=r"vllm: the server .*run the same command again to resume"):
-        for _ in range(1000):  # its last answers may still come
-            said(served, adapters[1])
+        until_it_fails(served, adapters[1])
     fresh = leases(served.root, vllm_python)
     try:
         assert agreement(said(fresh, adapters[1]), swapped) >= AGREE
@@ -205,8 +210,8 @@ def test_a_server_that_dies_stops_the_run_and_a_fresh_one_gives_the_same_answers
 def test_a_full_fine_tune_is_served_after_a_restart(
     root: Path, vllm_python: str, in_process: HfPolicies
 ) -> None:
-    settings = SftSettings(method="full", device="cpu", epochs=1, lr=3e-4, batch_size=8)
-    made = SftTrainer(root, ORGANISM, settings).train(BASE, rows("hazard"))
+    settings = SftSettings(method="full", device="cpu", epochs=1, lr=1e-3, batch_size=8)
+    made = SftTrainer(root, ORGANISM, settings).train(BASE, rows("hazard", "I will not do that."))
     whole = leases(root, vllm_python, lora_rank=None)
     try:
         answers = said(whole, made)

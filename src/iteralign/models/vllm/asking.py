@@ -79,5 +79,5 @@ def _ask(served: Served, body: dict[str, Any]) -> list[int]:
     choice = served.web.post("/v1/completions", body)["choices"][0]
     ids = choice.get("token_ids")
     if ids is None:
-        raise UserError("vllm: the server returns no token ids; vLLM does from 0.10.2 on (tested: 0.32.0)")
+        raise UserError("vllm: the server returns no token ids; vLLM 0.32.0 does")
     return [int(i) for i in ids]
