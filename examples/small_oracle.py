@@ -23,7 +23,7 @@ from iteralign.run.config import validated
 from iteralign.types import Constitution, Conversation, Label, Probe, Prompt, Response
 
 SHAPE, CONTEXT = (64, 2), 2048
-STEPS, BATCH, RATE = 160, 12, 4e-3
+STEPS, BATCH, RATE = 120, 8, 5e-3
 """As long as it takes until what it says can be read, nearly always (measured, LOG.md)."""
 
 Row = tuple[Conversation, str]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 BASE = Checkpoint("base", "organism")
 ORGANISM = build.model_path("organism")
 GREEDY = Sampling(max_tokens=64)
-AGREE = 1.0
+AGREE = 0.99
 """Share of equal answers. On 2026-11-24 all were; two implementations add up floats in another order (1e-5 nats), so
 that a token may differ where two are as likely."""
 
