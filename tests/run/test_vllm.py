@@ -23,11 +23,11 @@ def config(vllm: dict[str, Any] | None = None, **sections: Any) -> Config:
 
 
 def test_the_settings_of_the_config_reach_the_server(tmp_path: Path) -> None:
-    given = {"python": "/opt/python", "args": ["--enforce-eager"], "timeout_s": 9, "sleep": False}
+    given = {"python": "elsewhere/python", "args": ["--enforce-eager"], "timeout_s": 9, "sleep": False}
     made = build.policies(config(given, training={"lora_rank": 5}), tmp_path)
     assert isinstance(made, VllmPolicies)
     s = made.settings
-    assert (s.python, s.args, s.timeout_s, s.sleep) == ("/opt/python", ("--enforce-eager",), 9, False)
+    assert (s.python, s.args, s.timeout_s, s.sleep) == ("elsewhere/python", ("--enforce-eager",), 9, False)
     assert (s.connections, s.lora_rank) == (7, 5)
     full = build.policies(config(training={"method": "full"}), tmp_path)
     assert isinstance(full, VllmPolicies)
