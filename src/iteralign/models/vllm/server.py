@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -106,12 +107,24 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if (self._process.returncode or 0) < 0:  # the warden was killed, so it ended nobody
+            self._end_group()
+
+    def _end_group(self) -> None:
+        found = re.search(rf"^{warden.GROUP} (\d+)$", self._said(), re.MULTILINE)
+        if found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(found[1]), signal.SIGKILL)
+
+    def _said(self) -> str:
+        """The log of this server, not of those before it."""
+        with self.log.open("rb") as file:
+            file.seek(self._from)
+            return file.read().decode(errors="replace")
 
     def _why(self) -> str:
         """The last line of the log that looks like an error, for a person."""
-        with self.log.open("rb") as file:
-            file.seek(self._from)
-            lines = file.read().decode(errors="replace").splitlines()
+        lines = [line for line in self._said().splitlines() if not line.startswith(warden.GROUP)]
         found = [m[1] for line in lines if (m := _ERROR.search(line)) and not any(e in line for e in _EMPTY)]
         said = found or [line for line in lines if line.strip()] or ["it said nothing"]
         return " ".join(said[-1].split())[:200]

