@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+SERVED = ("over_vllm.py", "small_oracle.py")
+"""They need servers: tests/integration runs them."""
 
 
 def shown(name: str, *arguments: str, status: int = 0) -> str:
@@ -43,3 +45,5 @@ def test_the_stages_alone() -> None:
 def test_every_example_is_tested() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     assert all(f'"{path.name}"' in source for path in EXAMPLES.glob("*.py"))
+    served = "".join(p.read_text(encoding="utf-8") for p in Path(__file__).parent.glob("integration/*.py"))
+    assert all(f'"{name}"' in served for name in SERVED)

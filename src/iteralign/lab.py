@@ -83,9 +83,13 @@ class Journal(Protocol):
         ...
 
 
+def nothing() -> None:
+    """What is to be closed where nothing was opened."""
+
+
 @dataclass(frozen=True)
 class Lab:
-    """The actors of one run."""
+    """The actors of one run. `close` ends what serving has started; twice does no harm."""
 
     serve: Callable[[Checkpoint], AbstractContextManager[Model]]
     judge: Model
@@ -95,6 +99,7 @@ class Lab:
     """The judge behind the figures: one for all methods, so that their figures compare."""
     panel: tuple[Model, ...] = ()
     """Further judges beside `judge`; the majority of all decides."""
+    close: Callable[[], None] = nothing
 
     @property
     def judges(self) -> tuple[Model, ...]:

@@ -60,7 +60,7 @@ SIGNATURES = {
     "Checkpoint": "(id, base, path, kind)",
     "Constitution": "(principles)",
     "Iteration": "(t, verdicts, amendment, revisions, accepted, trained, policy, metrics, rolled_back)",
-    "Lab": "(serve, judge, proposer, trainer, meter, panel)",
+    "Lab": "(serve, judge, proposer, trainer, meter, panel, close)",
     "Material": "(batches, probes, benign)",
     "Message": "(role, content)",
     "Method": "(prompts, measure, sampling, propose, revise, gate, finetune, guard, judging)",

@@ -17,8 +17,8 @@ STAGES = {"redteam", "judge", "constitution", "revise", "finetune", "measure", "
 # What a stage, and an implementation behind a Protocol, may stand on.
 FLOOR = {"types", "errors"}
 TOOLS = {"lab", "stats", "reading", "prompts"}
-# How conversations become ids, and how weights are loaded: one twin each for generation and training.
-MODEL_TOOLS = {"chat", "weights", "adapters"}
+# How conversations become ids, how weights are loaded, what they then say: one twin each for both of them.
+MODEL_TOOLS = {"chat", "weights", "adapters", "witness"}
 IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "fetch": FLOOR,
     "weights": FLOOR | {"chat", "fetch"},
     "adapters": FLOOR | {"weights"},
+    "witness": set(),
     "method": {"types", "prompts"},
     "asking": {"types", "lab", "prompts", "reading"},
     **{stage: FLOOR | TOOLS | {"method", "asking"} | STAGES for stage in STAGES},

@@ -16,8 +16,9 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from iteralign.chat import Chat
 from iteralign.errors import WorldError
 from iteralign.lab import OnReplies
+from iteralign.models.answers import Answers, answers_of
 from iteralign.models.sampling import FrequencyPenalty, SeededChoice, StopStrings, row_seeds
-from iteralign.types import Conversation, Reply, Sampling, Usage
+from iteralign.types import Conversation, Reply, Sampling
 from iteralign.weights import context_of, ran_out
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def answer_all(
     on_replies: OnReplies,
 ) -> list[Reply]:
     """Replies in the order of `conversations`; `on_replies` hears each batch once, with its indices."""
-    rows = _rows(conversations, chat, sampling, context_of(model.config))
+    rows = rows_of(conversations, chat, sampling, context_of(model.config))
     worker = Worker(model, chat, sampling, batch_size)
     replies: dict[int, Reply] = {}
     for batch in batches(rows, batch_size):
@@ -58,7 +59,7 @@ def batches(rows: Sequence[Row], size: int) -> list[list[Row]]:
     return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
 
-def _rows(conversations: Sequence[Conversation], chat: Chat, sampling: Sampling, limit: int) -> list[Row]:
+def rows_of(conversations: Sequence[Conversation], chat: Chat, sampling: Sampling, limit: int) -> list[Row]:
     ids = chat.fitting(conversations, limit)
     return [
         Row(i, row, seed, min(sampling.max_tokens, limit - len(row)))
@@ -74,10 +75,10 @@ class Worker:
     chat: Chat
     sampling: Sampling
     most: int
-    stops: tuple[str, ...] = field(init=False)
+    answers: Answers = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stops = tuple(dict.fromkeys((*self.sampling.stop, *self.chat.stops)))
+        self.answers = answers_of(self.chat, self.sampling)
 
     def answer(self, batch: Sequence[Row]) -> list[Reply]:
         """Replies in the order of `batch`. Rows near the end of the context, where there is less room
@@ -96,7 +97,9 @@ class Worker:
             if ids is None:
                 self._halve(len(part))
                 continue
-            yield from ((row, self._reply(row, new)) for row, new in zip(part, ids, strict=True))
+            yield from (
+                (row, self.answers.reply(len(row.ids), new)) for row, new in zip(part, ids, strict=True)
+            )
             start += len(part)
 
     def _halve(self, size: int) -> None:
@@ -131,7 +134,7 @@ class Worker:
             eos_token_id=list(self.chat.end_ids()),
             pad_token_id=pad,
         )
-        stopped = StopStrings(self.stops, self._decode, width)
+        stopped = StopStrings(self.answers.stops, self.answers.text, width)
         with torch.inference_mode():
             out_BT = self.model.generate(
                 input_ids=ids_BT,
@@ -155,15 +158,3 @@ class Worker:
         penalty = [FrequencyPenalty(s.frequency_penalty, width)] * bool(s.frequency_penalty)
         choice = [SeededChoice(s, seeds, self.model.device.type)] if s.temperature > 0 else []
         return [*penalty, *choice]
-
-    def _decode(self, ids: list[int]) -> str:
-        tokenizer = self.chat.tokenizer
-        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def _reply(self, row: Row, new: list[int]) -> Reply:
-        """The row's text up to its end token or stop string. Usage counts the end token, as providers do."""
-        ended = new[-1:] and new[-1] in self.chat.end_ids()
-        text = self._decode(new[:-1] if ended else new)
-        cut = min((at for s in self.stops if (at := text.find(s)) >= 0), default=None)
-        complete = ended or cut is not None
-        return Reply(text[:cut].strip(), "stop" if complete else "length", Usage(len(row.ids), len(new)))

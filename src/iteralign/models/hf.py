@@ -64,6 +64,9 @@ class HfPolicies:
             if self._engine is not None:
                 self._engine.detach()
 
+    def rest(self) -> None:
+        """Stay: a base in memory costs a small model's training nothing."""
+
     def close(self) -> None:
         """Forget the base too, and give its memory back."""
         if self._engine is not None:

@@ -46,7 +46,7 @@ def score_all(
     model: Any, chat: Chat, questions: Sequence[Options], batch_size: int
 ) -> list[tuple[float, ...]]:
     """Log-probabilities of the endings, in the order of `questions`. Raises UserError, WorldError."""
-    limit = context_of(model)
+    limit = context_of(model.config)
     plans = [_plan(chat, question, limit) for question in questions]
     found: Scores = {}
     runner = Runner(model, chat.pad_id(), batch_size)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from iteralign.lab import Lab, Model
 from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.remote import RemoteModel, RemoteSettings
+from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
 from iteralign.organism import tokens
 from iteralign.prompts import PromptSet, guarding
 from iteralign.run import prices, standins
@@ -209,10 +211,7 @@ def adapter(root: Path, checkpoint: Checkpoint, out: Path) -> None:
 
 def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> Lab:
     """The actors, at work in `root`; the oracle is asked what the purse can pay. Raises UserError."""
-    base = model_path(config.policy.model)
-    oracle = config.oracle
-    options = config.policy.model_dump(exclude={"model", "backend"}) | {"template": template(config)}
-    policies = HfPolicies(root, base, HfSettings(**options))
+    oracle, served = config.oracle, policies(config, root)
     settings = RemoteSettings(**oracle.model_dump(exclude={"model", "judge", "proposer", "meter", "repair"}))
 
     def remote(role: str) -> Model:
@@ -221,10 +220,25 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
 
     judges = tuple(map(remote, prices.judges(config)))
     return Lab(
-        serve=policies.serve,
+        serve=served.serve,
         judge=judges[0],
         panel=judges[1:],
         proposer=remote("proposer"),
-        trainer=trainer(config, root, on_progress, policies.close),
+        trainer=trainer(config, root, on_progress, served.rest),
         meter=remote("meter"),
+        close=served.close,
+    )
+
+
+def policies(config: Config, root: Path) -> HfPolicies | VllmPolicies:
+    """Who answers for the policy, by its backend. Raises UserError."""
+    base, policy, vllm = model_path(config.policy.model), config.policy, config.vllm
+    loading = policy.model_dump(exclude={"model", "backend"}) | {"template": template(config)}
+    if policy.backend == "hf":
+        return HfPolicies(root, base, HfSettings(**loading))
+    connections = loading.pop("batch_size")
+    server = vllm.model_dump(exclude={"python"}) | {"python": vllm.python or sys.executable}
+    rank = None if config.training.method == "full" else config.training.lora_rank
+    return VllmPolicies(
+        root, base, VllmSettings(**server, **loading, connections=connections, lora_rank=rank)
     )

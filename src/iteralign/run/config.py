@@ -7,15 +7,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from iteralign.errors import UserError, unknown
 from iteralign.run.mistakes import explain
 from iteralign.run.overlay import assigned, merged
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+from iteralign.run.section import Section, Vllm
 
 
 class Policy(Section):
@@ -25,7 +22,7 @@ class Policy(Section):
     """
 
     model: str = "organism"
-    backend: Literal["hf"] = "hf"
+    backend: Literal["hf", "vllm"] = "hf"
     revision: str | None = None
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -204,6 +201,7 @@ class Config(Section):
     offline: bool = False
     method: MethodSection = MethodSection()
     policy: Policy = Policy()
+    vllm: Vllm = Vllm()
     oracle: Oracle = Oracle()
     judge: Judge = Judge()
     redteam: Redteam = Redteam()
@@ -219,7 +217,7 @@ class Config(Section):
     guard: GuardSection = GuardSection()
     stop: Stop = Stop()
     budget: Budget = Budget()
-    prices: dict[str, Price] = {}
+    prices: dict[str, Price] = Field(default_factory=dict)
 
 
 def load(source: Path | str, sets: Sequence[str] = ()) -> Config:

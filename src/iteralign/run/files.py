@@ -17,7 +17,7 @@ from iteralign.errors import UserError, WorldError
 TEMPORARY = ".tmp-"
 """How the name of a file or folder begins while it is being written; swept at the next start."""
 
-APART = frozenset({".lock", "failed_attempts.jsonl", "provenance.json", "timings.jsonl"})
+APART = frozenset({".lock", "failed_attempts.jsonl", "provenance.json", "timings.jsonl", "vllm.log"})
 """What says who ran and when, not what came out: may differ between two equal runs."""
 
 FSYNC_EVERY_S = 1.0

@@ -69,7 +69,10 @@ def kept(config: Config) -> Iterator[None]:
 
 
 def require(config: Config) -> None:
-    """Every oracle answers on this machine. Raises UserError that names the first that does not."""
+    """Policy and oracles answer on this machine. Raises UserError that names the first that does not."""
+    server = config.vllm.url if config.policy.backend == "vllm" else None
+    if server and not is_here(urlsplit(server).hostname or server):
+        raise UserError(f"offline: {server} (vllm.url) would be called; {WAY_OUT}")
     for role, model in prices.models(config).items():
         where = called(model)
         if where:

@@ -1,6 +1,7 @@
 """Planner: from a config to its plan. Without calibration nothing is loaded or asked; with it, a little of both."""
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from iteralign.run import build, offline, standins
@@ -39,6 +40,6 @@ def measured(config: Config, questions: Material, tell: Tell) -> Trial:
     method = build.method(config)
     with tempfile.TemporaryDirectory(prefix="iteralign-plan-") as folder:
         root = Path(folder)
-        lab = build.lab(config, root, lambda *_: None, Purse(config, root))
         policy = Checkpoint(build.identity(config), config.policy.model)
-        return Stage(config, method, questions, lab, root, real=True, tell=tell).run(policy)
+        with closing(build.lab(config, root, lambda *_: None, Purse(config, root))) as lab:
+            return Stage(config, method, questions, lab, root, real=True, tell=tell).run(policy)

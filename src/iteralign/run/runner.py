@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,14 @@ from iteralign.run.replay import OUTCOME, TRUTH
 from iteralign.types import Checkpoint, Iteration
 
 PATIENCE = ("backoff_s", "max_connections", "max_retries", "timeout_s")
-RESUMABLE = ("budget", "offline", "prices", "stop", *(f"oracle.{key}" for key in PATIENCE))
-"""What may change when a run is resumed: when to end, whom not to call, how patiently; not what to do."""
+SERVER = ("python", "sleep", "start_timeout_s", "timeout_s", "url")
+RESUMABLE = (
+    *("budget", "offline", "prices", "stop"),
+    *(f"oracle.{key}" for key in PATIENCE),
+    *(f"vllm.{key}" for key in SERVER),
+)
+"""What may change when a run is resumed: when to end, whom not to call, how patiently, where the server is; not
+what to do."""
 
 
 def run(
@@ -46,18 +52,19 @@ def run(
 
         journal = Journal(root, told, stop_after=stop_after)
         a = build.assemble(config, root, journal, purse)
-        _test(a, journal, 0, a.policy)
-        loop = iteralign(a.policy, a.material, a.lab, a.method, journal, a.until)
-        t, policy, reason = 0, a.policy, ""
-        while not reason:
-            try:
-                iteration = next(loop)
-            except StopIteration as end:
-                reason = end.value
-            else:
-                t, policy = iteration.t, iteration.policy
-                yield iteration
-        _test(a, journal, t, policy)
+        with closing(a.lab):
+            _test(a, journal, 0, a.policy)
+            loop = iteralign(a.policy, a.material, a.lab, a.method, journal, a.until)
+            t, policy, reason = 0, a.policy, ""
+            while not reason:
+                try:
+                    iteration = next(loop)
+                except StopIteration as end:
+                    reason = end.value
+                else:
+                    t, policy = iteration.t, iteration.policy
+                    yield iteration
+            _test(a, journal, t, policy)
         outcome = {"stop_reason": reason, "t": t, "policy": dataclasses.asdict(policy)}
         _write(root / OUTCOME, outcome)
 

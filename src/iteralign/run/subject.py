@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from iteralign.chat import chat_of
 from iteralign.errors import UserError
 from iteralign.models.hf import HfModel, HfPolicies
 from iteralign.models.hf import HfSettings as Settings
 from iteralign.run import build
 from iteralign.run.replay import replay
 from iteralign.types import Checkpoint
-from iteralign.weights import Source, load_tokenizer
+from iteralign.weights import Source, load_chat
 
 ADAPTER = "adapter_config.json"
 __all__ = ["Settings", "Subject", "is_run", "subject"]
@@ -81,7 +80,7 @@ def _of_run(root: Path, settings: Settings) -> Subject:
     base = build.model_path(policy.model)
     own = replace(
         settings,
-        template=policy.template,
+        template=build.template(past.config),
         trust_remote_code=policy.trust_remote_code,
         revision=policy.revision,
     )
@@ -104,7 +103,7 @@ def _adapted(base: Checkpoint, adapter: Path) -> Checkpoint:
 def _subject(name: str, root: Path, base: Checkpoint, checkpoint: Checkpoint, settings: Settings) -> Subject:
     policies = HfPolicies(root, base.base, settings)
     source = Source(base.base, settings.revision, settings.trust_remote_code)
-    chat = chat_of(load_tokenizer(source), settings.template)
+    chat = load_chat(source, settings.template)
     facts = {
         "model": name,
         "adapter": checkpoint.path,

@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from iteralign import adapters, weights
+from iteralign import adapters, weights, witness
 from iteralign.chat import Chat
 from iteralign.errors import UserError, WorldError
 from iteralign.training import quantized, store
-from iteralign.training.rows import labelled
+from iteralign.training.rows import IGNORED, labelled
 from iteralign.training.settings import SftSettings
 from iteralign.types import Checkpoint, Example
 
@@ -151,6 +151,8 @@ class SftTrainer:
             work.mkdir(exist_ok=True)
             at_once = replace(s, batch_size=part, gradient_accumulation=parts)
             done: Fit = fit(model, rows, chat, at_once, work, self.on_progress)
+            first = rows[0]
+            witness.save(folder, witness.of(model, first.input_ids, first.labels.count(IGNORED)))
         if s.method == "full":
             # TRL switches a mixture of experts to training in its config; generation would fail with that
             model.config = config

@@ -1,0 +1,20 @@
+"""A section of a config: what all have in common, and those whose words only one implementation reads."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Vllm(Section):
+    """The server behind `policy.backend = "vllm"`: started for the run by `python` (null: this interpreter) with
+    `args`, or one that runs already, at `url`. `sleep`: whether it leaves the GPU while training (null: if on one).
+    """
+
+    python: str | None = None
+    url: str | None = None
+    args: tuple[str, ...] = ()
+    sleep: bool | None = None
+    start_timeout_s: float = Field(600.0, gt=0)
+    timeout_s: float = Field(600.0, gt=0)
