@@ -65,7 +65,8 @@ class HfPolicies:
                 self._engine.detach()
 
     def rest(self) -> None:
-        """Stay: a base in memory costs a small model's training nothing."""
+        """Leave the memory to somebody else, until asked again."""
+        self.close()
 
     def close(self) -> None:
         """Forget the base too, and give its memory back."""
