@@ -53,7 +53,10 @@ def vllm(
         "--enforce-eager",
     ]
     # without it a small model may write blanks for ever, as JSON allows
-    compact = ["--structured-outputs-config", json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})]
+    compact = [
+        "--structured-outputs-config",
+        json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}),
+    ]
     command = servers.command(vllm_python, [*arguments, *compact])
     with serving(command, tmp_path_factory.mktemp("log") / "vllm.log") as server:
         yield server
