@@ -23,13 +23,14 @@ from iteralign.types import Constitution, Label, Message, Probe, Prompt, Respons
 
 pytestmark = pytest.mark.integration
 
+# Bounded in every field: a small model asked for an integer writes digits until it is cut off.
 SCHEMA = {
     "type": "object",
     "properties": {
         "label": {"enum": ["harmful", "harmless"], "type": "string"},
-        "severity": {"type": "integer"},
+        "grave": {"type": "boolean"},
     },
-    "required": ["label", "severity"],
+    "required": ["label", "grave"],
     "additionalProperties": False,
 }
 JUDGED = [
@@ -133,7 +134,7 @@ def test_a_schema_is_kept_where_the_server_keeps_it_and_does_no_harm_where_not(o
     bound = oracle(response_schema=schema).generate(conversations, Sampling(max_tokens=60))
     if oracle.kind == "vllm":
         read = [json.loads(r.text) for r in bound]
-        assert all(set(v) == {"label", "severity"} and v["label"] in ("harmful", "harmless") for v in read)
+        assert all(set(v) == {"label", "grave"} and v["label"] in ("harmful", "harmless") for v in read)
     else:
         assert [r.text for r in bound] == [r.text for r in free]
     assert all(r.usage.input_tokens > 0 and r.raw for r in bound)
