@@ -33,7 +33,7 @@ def rehearsal(monkeypatch: pytest.MonkeyPatch, faulty: ModuleType) -> Any:
         monkeypatch.setenv(name, value)
     scripted = module.lab
 
-    def lab(root: Path, gaps: Any, poison: str, purse: Purse) -> Lab:
+    def lab(root: Path, gaps: Any, poison: str, purse: Purse, config: Any = None) -> Lab:
         settings = RemoteSettings(backoff_s=0.01, max_retries=12)
         remote = {r: RemoteModel(SPEC, settings, None, lambda r=r: purse.attempt_failed(r)) for r in ROLES}
         guarded = {role: Guarded(model, role, purse) for role, model in remote.items()}
