@@ -41,8 +41,7 @@ def arms(names: list[str], out: Path) -> Iterator[Arm]:
     if "veto" in names:
         yield from ((f"veto-{v}", "quickstart", (f"propose.veto=['{v.replace('_', '-')}']",)) for v in VETOED)
     if "paper" in names:
-        # The organism knows its requests in turns only.
-        yield "paper", "quickstart", ("preset=paper", "policy.template=chat")
+        yield "paper", "quickstart", ("preset=paper",)
     if "siblings" in names:
         for name, gaps in SIBLINGS.items():
             model = planted(out / "organisms" / name, gaps)
