@@ -41,7 +41,8 @@ def arms(names: list[str], out: Path) -> Iterator[Arm]:
     if "veto" in names:
         yield from ((f"veto-{v}", "quickstart", (f"propose.veto=['{v.replace('_', '-')}']",)) for v in VETOED)
     if "paper" in names:
-        yield "paper", "quickstart", ("preset=paper",)
+        # The organism knows its requests in turns only; the preset sends them raw.
+        yield "paper", "quickstart", ("preset=paper", "policy.template=chat")
     if "siblings" in names:
         for name, gaps in SIBLINGS.items():
             model = planted(out / "organisms" / name, gaps)
