@@ -71,8 +71,11 @@ def test_the_id_changes_with_the_weights(folder: Path, tmp_path: Path) -> None:
 
 
 def test_an_adapter_of_another_model_is_one_line(folder: Path) -> None:
-    with pytest.raises(UserError, match="does not fit") as caught, chosen(folder, "other").leased():
-        pass
+    with (
+        pytest.raises(UserError, match="this adapter was not made for") as caught,
+        chosen(folder, "other").leased() as model,
+    ):
+        model.score(ASKED)
     assert "\n" not in str(caught.value)
 
 

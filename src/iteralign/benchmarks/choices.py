@@ -12,7 +12,7 @@ from typing import Any
 from iteralign.errors import UserError
 
 TIE = 1e-6
-"""Scores closer than this are equal: batches move them by about as much (measured: docs/evaluate.md)."""
+"""Scores closer than this are equal."""
 
 
 @dataclass(frozen=True, slots=True)

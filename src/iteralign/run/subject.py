@@ -13,7 +13,7 @@ from iteralign.models.hf import HfSettings as Settings
 from iteralign.run import build
 from iteralign.run.replay import replay
 from iteralign.types import Checkpoint
-from iteralign.weights import Source, load_chat
+from iteralign.weights import Source, find, load_chat
 
 ADAPTER = "adapter_config.json"
 __all__ = ["Settings", "Subject", "is_run", "subject"]
@@ -30,23 +30,10 @@ class Subject:
 
     @contextmanager
     def leased(self, base: bool = False) -> Iterator[HfModel]:
-        """The model, or its base, for a while. Raises UserError where the adapter does not fit."""
+        """The model, or its base, for a while."""
         with self.policies.serve(self.base if base else self.checkpoint) as model:
             assert isinstance(model, HfModel)
-            self._load(model)
             yield model
-
-    def _load(self, model: HfModel) -> None:
-        """At once, as an adapter shows only then whether it belongs to the model."""
-        try:
-            model.loaded()
-        except (RuntimeError, ValueError) as error:
-            if self.facts["adapter"] is None or "memory" in str(error).lower():
-                raise
-            why = " ".join(str(error).split())[:160]
-            raise UserError(
-                f"--adapter: {self.facts['adapter']} does not fit {self.base.base}: {why}"
-            ) from error
 
     @property
     def is_organism(self) -> bool:
@@ -63,7 +50,9 @@ def subject(model: str, adapter: Path | None, settings: Settings) -> Subject:
             raise UserError(f"--adapter: {model} is a run, which has its own; leave --adapter out")
         return _of_run(Path(model), settings)
     base = build.model_path(model)
-    bare = Checkpoint(build.identity_of(base, settings.revision), base)
+    source = Source(base, settings.revision)
+    local = build.identity_of(base, settings.revision)
+    bare = Checkpoint(local if source.folder else f"{base}@{find(source).name}", base)
     checkpoint = bare if adapter is None else _adapted(bare, adapter)
     return _subject(model, Path("."), bare, checkpoint, settings)
 
@@ -84,7 +73,7 @@ def _of_run(root: Path, settings: Settings) -> Subject:
         trust_remote_code=policy.trust_remote_code,
         revision=policy.revision,
     )
-    bare = Checkpoint(build.identity_of(base, policy.revision), base)
+    bare = Checkpoint(build.identity(past.config), base)
     return _subject(str(root), root, bare, replace(past.outcome.policy, base=base), own)
 
 
