@@ -99,7 +99,7 @@ MISTAKES = {
     ),
     "no chat template": (
         ["bare", "--template", "chat", "--benchmarks", "truthfulqa-tf", "--data", "truthfulqa-tf=items.json"],
-        "there is no chat template",
+        "the tokenizer has no chat template",
     ),
     "no adapter": (["model", "--adapter", "empty", "--benchmarks", "hhh"], "is no adapter directory"),
     "base with itself": (

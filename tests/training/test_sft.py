@@ -177,10 +177,15 @@ def test_a_finished_checkpoint_is_not_trained_again(base: Path, tmp_path: Path) 
     assert len(updates) == 8
 
 
-def test_a_checkpoint_is_the_adapter_and_two_small_files(base: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_is_the_adapter_and_three_small_files(base: Path, tmp_path: Path) -> None:
     trained = trainer(base, tmp_path).train(BASE, EXAMPLES)
     files = contents(tmp_path, trained)
-    assert sorted(files) == ["adapter_config.json", "adapter_model.safetensors", "training.json"]
+    assert sorted(files) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "training.json",
+        "witness.json",
+    ]
     assert all(str(base).encode() not in content for content in files.values())
     full = contents(tmp_path, trainer(base, tmp_path, replace(FULL, epochs=1)).train(BASE, EXAMPLES))
     assert {p.rsplit(".")[-1] for p in full} == {"json", "jinja", "safetensors"}
@@ -287,7 +292,7 @@ def test_too_little_memory_computes_an_update_in_parts_and_learns_the_same(
     )
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
     assert sorted(p.name for p in (tmp_path / "parts" / str(whole.path)).iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "training.json",
+        "adapter_config.json", "adapter_model.safetensors", "training.json", "witness.json",
     ]  # fmt: skip
 
 
