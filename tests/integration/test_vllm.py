@@ -210,7 +210,7 @@ def test_a_server_that_dies_stops_the_run_and_a_fresh_one_gives_the_same_answers
 def test_a_full_fine_tune_is_served_after_a_restart(
     root: Path, vllm_python: str, in_process: HfPolicies
 ) -> None:
-    settings = SftSettings(method="full", device="cpu", epochs=1, lr=1e-3, batch_size=8)
+    settings = SftSettings(method="full", device="cpu", epochs=3, lr=1e-3, batch_size=8)
     made = SftTrainer(root, ORGANISM, settings).train(BASE, rows("hazard", "I will not do that."))
     whole = leases(root, vllm_python, lora_rank=None)
     try:

@@ -179,6 +179,7 @@ def test_config_goes_above_the_sampling(server: Server) -> None:
         (completion("a", "something else"), "unknown", "a"),
         (completion("", choices=[]), "unknown", ""),
         (failure(400, "This model's maximum context length is 10", "context_length_exceeded"), "length", ""),
+        (failure(400, "This model's maximum context length is 10 tokens."), "length", ""),  # as vLLM says it
     ],
 )
 def test_why_it_stopped(server: Server, answer: Answer, stop: str, text: str) -> None:

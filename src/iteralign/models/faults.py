@@ -11,6 +11,8 @@ from iteralign.models import retrying
 SECRET = re.compile(r"key|token(?!s)|secret|password|credential|authorization|header", re.IGNORECASE)
 KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk|key)-[\w-]{6,}\**[\w-]*|(?i:\bbearer\s+)\S+")
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+TOO_LONG = re.compile(r"context (length|window)|prompt is too long", re.IGNORECASE)
+"""How servers call a conversation that does not fit; inspect_ai knows some of them by their error code."""
 MARKUP = re.compile(r"\[/?[a-z ]+\]")
 BUGS = (AttributeError, AssertionError, IndexError, KeyError, NameError, TypeError)
 RESUME = "what was answered is kept: run the same command again to resume"
@@ -63,6 +65,12 @@ def failed(spec: str, fault: BaseException, api: Any, arguments: Mapping[str, An
         return UserError(f"{spec}: the provider rejects the request ({status}): {text}")
     kind = f"{type(cause).__name__} ({status})" if status else type(cause).__name__
     return WorldError(f"{spec}: {kind}: {text}; {RESUME}")
+
+
+def too_long(fault: BaseException) -> bool:
+    """Whether a server refused a conversation because it is longer than the model's context."""
+    cause = _cause(fault)
+    return getattr(cause, "status_code", None) in (400, 413) and bool(TOO_LONG.search(_told(cause)))
 
 
 def _cause(fault: BaseException) -> BaseException:

@@ -156,8 +156,14 @@ async def _ask_all(
 
     async def ask(index: int, conversation: Conversation) -> None:
         async with slots:
-            output = await model.generate(wire.messages(conversation), config=config)
-        tell((index, wire.reply(output, secrets)))
+            try:
+                output = await model.generate(wire.messages(conversation), config=config)
+                reply = wire.reply(output, secrets)
+            except Exception as fault:
+                if not faults.too_long(fault):
+                    raise
+                reply = Reply("", "length")
+        tell((index, reply))
 
     try:
         # A task each, so that inspect_ai's transcript of a call, kept in the task's context, ends with it.
