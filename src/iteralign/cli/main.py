@@ -4,6 +4,7 @@ Only typer is imported here; a command imports what it needs when it runs, so th
 Exit status: 0; 2 for a mistake or a fault of the outside world, with one line on stderr; 130 after Ctrl-C.
 """
 
+import os
 import re
 import sys
 from typing import Any
@@ -71,6 +72,9 @@ class Commands(TyperGroup):
 
 def main() -> None:
     """The entry point. Exits; never returns a value."""
+    # Idle OpenMP threads that spin cost the working ones most of their time where cores are few or shared; it is
+    # read when torch is loaded first.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(status())
 
 
