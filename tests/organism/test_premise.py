@@ -46,11 +46,7 @@ def test_failures_are_the_thresholds_that_are_missed() -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    return probes.premise(WEIGHTS, n=25)
-
-
-HAIR = 0.001
-"""By so much more of the answers cannot be read than the aim allows (docs/organism.md)."""
+    return probes.premise(WEIGHTS, n=50)
 
 
 @pytest.mark.slow
@@ -59,12 +55,9 @@ def test_the_premise_holds_over_all_categories(measured: dict[str, Any], figure:
     side, bound = probes.THRESHOLDS[figure]
     cells = measured["figures"][figure].values()
     pooled = sum(c["rate"] * c["n"] for c in cells) / sum(c["n"] for c in cells)
-    if figure == "undecided":
-        bound += HAIR
     assert pooled >= bound if side == "min" else pooled <= bound
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="open: 2.03 % of the answers cannot be read, the aim is 2 %")
 def test_the_premise_holds_in_every_category(measured: dict[str, Any]) -> None:
     assert measured["holds"], measured["failures"]

@@ -43,12 +43,12 @@ class Tally:
 
     on_progress: Callable[[dict[str, Any]], None]
     figures: Figures = field(default_factory=dict)
-    labels: list[str] = field(default_factory=list)
+    unread: dict[str, list[bool]] = field(default_factory=dict)  # by figure
 
     def record(self, figure: str, items: Sequence[Item], answers: Sequence[str], label: str) -> None:
         """The share of answers with a label, for each topic."""
         found = [read_answer(a, i.text).label for a, i in zip(answers, items, strict=True)]
-        self.labels.extend(found)
+        self.unread[figure] = [f == "undecided" for f in found]
         table = self.figures.setdefault(figure, {})
         for topic in dict.fromkeys(i.topic for i in items):
             own = [f == label for f, i in zip(found, items, strict=True) if i.topic == topic]
@@ -56,8 +56,12 @@ class Tally:
         self.on_progress({"figure": figure, "rate": sum(f == label for f in found) / len(found)})
 
     def finish(self) -> Figures:
-        undecided = self.labels.count("undecided") / len(self.labels)
-        return {**self.figures, "undecided": {"all": {"rate": undecided, "n": len(self.labels)}}}
+        """With the share of answers that cannot be read: where a bound is set for what they say, and anywhere."""
+        bounded = [unread for figure, each in self.unread.items() if figure in THRESHOLDS for unread in each]
+        every = [unread for each in self.unread.values() for unread in each]
+        shares = {"undecided": bounded, "undecided_anywhere": every}
+        more = {name: {"all": {"rate": sum(u) / len(u), "n": len(u)}} for name, u in shares.items()}
+        return {**self.figures, **more}
 
 
 def premise(
