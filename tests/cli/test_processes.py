@@ -52,6 +52,11 @@ def command(code: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", code, *arguments]
 
 
+def heed_interrupts() -> None:
+    """A shell that puts the tests in the background lets them, and what they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def in_terminal(
     arguments: Sequence[str], cwd: Path, until: Callable[[str], bool] = lambda _: False, **environment: str
 ) -> tuple[int, str]:
@@ -60,7 +65,9 @@ def in_terminal(
     os.set_blocking(master, False)
     env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "CI")}
     env |= {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "50", **environment}
-    process = subprocess.Popen(arguments, cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave)
+    process = subprocess.Popen(
+        arguments, cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave, preexec_fn=heed_interrupts
+    )
     os.close(slave)
     written, sent, deadline = b"", False, time.monotonic() + 240
     while time.monotonic() < deadline:
@@ -101,9 +108,9 @@ def test_no_color_and_dumb_terminals_are_respected(here: Path) -> None:
 
 
 def test_ctrl_c_on_a_terminal(here: Path) -> None:
-    slow = command(ACTED, "1.5", "run", "runs/half")  # long enough for a busy machine to draw it
+    slow = command(ACTED, "0.6", "run", "runs/half")  # long enough for a busy machine to draw it
     code, written = in_terminal(slow, here, until=lambda text: "answering again" in text)
-    assert code == 130
+    assert code == 130, written[-2000:]
     assert written.rstrip().endswith("resume with: iteralign run runs/half")
     assert "Traceback" not in written
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
@@ -151,7 +158,9 @@ def test_a_real_run_interrupted_resumed_and_shown(tmp_path: Path) -> None:
     run = command(REAL, "run", "quickstart", "--policy", "model", "--name", "real", *SMALL)
     log = tmp_path / "log.txt"
     with log.open("w", encoding="utf-8") as out:
-        first = subprocess.Popen(run, cwd=tmp_path, stdout=out, stderr=subprocess.STDOUT)
+        first = subprocess.Popen(
+            run, cwd=tmp_path, stdout=out, stderr=subprocess.STDOUT, preexec_fn=heed_interrupts
+        )
         while "before: measuring on the test" not in log.read_text(encoding="utf-8"):
             assert first.poll() is None, log.read_text(encoding="utf-8")
             time.sleep(0.05)
