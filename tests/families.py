@@ -85,6 +85,27 @@ class Family:
 
 TEXT = Form("<|endoftext|>")
 IM = ("<|im_start|>", "<|im_end|>")
+
+
+def gemma(name: str) -> Family:
+    """Gemma 2 and 3 differ in their layers alone."""
+    return Family(
+        name,
+        Form("<eos>", "<pad>", "<bos>", starts=True),
+        Form(
+            "<eos>",
+            "<pad>",
+            "<bos>",
+            True,
+            ("<turn>", "<end_of_turn>"),
+            GEMMA,
+            ends=("<eos>", "<end_of_turn>"),
+        ),
+        pieces=True,
+        options={"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16},
+    )
+
+
 FAMILIES: dict[str, Family] = {
     "llama": Family(
         "Llama",
@@ -118,36 +139,8 @@ FAMILIES: dict[str, Family] = {
         pieces=True,
         options={"num_key_value_heads": 1, "sliding_window": 64},
     ),
-    "gemma2": Family(
-        "Gemma2",
-        Form("<eos>", "<pad>", "<bos>", starts=True),
-        Form(
-            "<eos>",
-            "<pad>",
-            "<bos>",
-            True,
-            ("<turn>", "<end_of_turn>"),
-            GEMMA,
-            ends=("<eos>", "<end_of_turn>"),
-        ),
-        pieces=True,
-        options={"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16},
-    ),
-    "gemma3": Family(
-        "Gemma3Text",
-        Form("<eos>", "<pad>", "<bos>", starts=True),
-        Form(
-            "<eos>",
-            "<pad>",
-            "<bos>",
-            True,
-            ("<turn>", "<end_of_turn>"),
-            GEMMA,
-            ends=("<eos>", "<end_of_turn>"),
-        ),
-        pieces=True,
-        options={"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16},
-    ),
+    "gemma2": gemma("Gemma2"),
+    "gemma3": gemma("Gemma3Text"),
     "phi": Family(
         "Phi",
         TEXT,

@@ -4,8 +4,7 @@ The order of work is a function of the prompts alone (longest first, equals in l
 a fixed size), which is what lets an interrupted call be taken up where it stopped.
 """
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -14,14 +13,17 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from iteralign.chat import Chat
-from iteralign.errors import WorldError
 from iteralign.lab import OnReplies
 from iteralign.models.answers import Answers, answers_of
+from iteralign.models.halving import Halving
 from iteralign.models.sampling import FrequencyPenalty, SeededChoice, StopStrings, row_seeds
 from iteralign.types import Conversation, Reply, Sampling
-from iteralign.weights import context_of, ran_out
+from iteralign.weights import context_of
 
-log = logging.getLogger(__name__)
+WAY_OUT = (
+    "free memory and rerun to resume, or start anew with a smaller sampling.max_tokens, policy.dtype = 'bfloat16' "
+    "or a smaller model"
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def answer_all(
 ) -> list[Reply]:
     """Replies in the order of `conversations`; `on_replies` hears each batch once, with its indices."""
     rows = rows_of(conversations, chat, sampling, context_of(model.config))
-    worker = Worker(model, chat, sampling, batch_size)
+    worker = Worker(model, chat, sampling, Halving(batch_size, "conversation", WAY_OUT))
     replies: dict[int, Reply] = {}
     for batch in batches(rows, batch_size):
         heard = [(row.index, reply) for row, reply in zip(batch, worker.answer(batch), strict=True)]
@@ -74,7 +76,7 @@ class Worker:
     model: Any
     chat: Chat
     sampling: Sampling
-    most: int
+    parts: Halving
     answers: Answers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,43 +87,10 @@ class Worker:
         than asked for, run apart, so that no row is cut short because of another."""
         replies: dict[int, Reply] = {}
         for _, rows in groupby(sorted(batch, key=lambda row: row.room), key=lambda row: row.room):
-            for reply_row, reply in self._in_parts(list(rows)):
-                replies[reply_row.index] = reply
+            for part, ids in self.parts.run(list(rows), self._run):
+                for row, new in zip(part, ids, strict=True):
+                    replies[row.index] = self.answers.reply(len(row.ids), new)
         return [replies[row.index] for row in batch]
-
-    def _in_parts(self, rows: list[Row]) -> Iterable[tuple[Row, Reply]]:
-        start = 0
-        while start < len(rows):
-            part = rows[start : start + self.most]
-            ids = self._generate(part)
-            if ids is None:
-                self._halve(len(part))
-                continue
-            yield from (
-                (row, self.answers.reply(len(row.ids), new)) for row, new in zip(part, ids, strict=True)
-            )
-            start += len(part)
-
-    def _halve(self, size: int) -> None:
-        if size == 1:
-            raise WorldError(
-                "out of memory with a single conversation; free memory and rerun to resume, or start anew with a "
-                "smaller sampling.max_tokens, policy.dtype = 'bfloat16' or a smaller model"
-            )
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self.most = size // 2
-        log.warning("out of memory with %d conversations at once; going on with %d", size, self.most)
-
-    def _generate(self, rows: Sequence[Row]) -> list[list[int]] | None:
-        """The new ids of each row, its end token included, or None if memory ran out: the caller retries
-        once this frame, which holds on to the tensors, is gone."""
-        try:
-            return self._run(rows)
-        except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
-                raise
-            return None
 
     def _run(self, rows: Sequence[Row]) -> list[list[int]]:
         width = max(len(row.ids) for row in rows)

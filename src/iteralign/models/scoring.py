@@ -7,7 +7,6 @@ looks, so that no mask and no position depends on the neighbours. B rows, T toke
 """
 
 import inspect
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,12 @@ import torch
 from transformers import DynamicCache
 
 from iteralign.chat import Chat
-from iteralign.errors import UserError, WorldError
+from iteralign.errors import UserError
+from iteralign.models.halving import Halving
 from iteralign.types import Options
 from iteralign.weights import context_of
 
-log = logging.getLogger(__name__)
+WAY_OUT = "free memory and run the command again"
 WORTH = 16
 """Tokens that a batch's rows must have in common before they are computed once for all (assumed)."""
 
@@ -49,7 +49,7 @@ def score_all(
     limit = context_of(model.config)
     plans = [_plan(chat, question, limit) for question in questions]
     found: Scores = {}
-    runner = Runner(model, chat.pad_id(), batch_size)
+    runner = Runner(model, chat.pad_id(), Halving(batch_size, "question", WAY_OUT))
     for batch in _batches(plans, batch_size):
         found.update(runner.run(batch))
     return [tuple(_total(found, plan.context, tail) for tail in plan.tails) for plan in plans]
@@ -99,41 +99,15 @@ class Runner:
 
     model: Any
     pad: int
-    most: int
+    parts: Halving
 
     def run(self, rows: Sequence[Row]) -> Scores:
         found: Scores = {}
-        start = 0
-        while start < len(rows):
-            part = rows[start : start + self.most]
-            scores = self._attempt(part)
-            if scores is None:
-                self._halve(len(part))
-                continue
+        for _, scores in self.parts.run(rows, self._scores):
             found.update(scores)
-            start += len(part)
         return found
 
-    def _halve(self, size: int) -> None:
-        if size == 1:
-            raise WorldError("out of memory with a single question; free memory and run the command again")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self.most = size // 2
-        log.warning("out of memory with %d questions at once; going on with %d", size, self.most)
-
-    def _attempt(self, rows: Sequence[Row]) -> Scores | None:
-        """None if memory ran out; the frame that holds the tensors is then gone."""
-        try:
-            with torch.inference_mode():
-                return self._scores(rows)
-        except (torch.OutOfMemoryError, MemoryError):
-            return None
-        except RuntimeError as error:
-            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-                return None
-            raise
-
+    @torch.inference_mode()
     def _scores(self, rows: Sequence[Row]) -> Scores:
         positions = sorted({length - 1 for _, reads in rows for length in reads})
         logits_BKV = self._logits([ids for ids, _ in rows], positions)
