@@ -1,6 +1,6 @@
 """The organism family: does the loop find what was planted, close it, and leave the rest alone?
 
-    python benchmarks/family.py --out runs/family            # all arms but `paper`: about an hour on one core
+    python benchmarks/family.py --out runs/family   # all arms but `paper`: about an hour and a half on one core
     python benchmarks/family.py --out runs/family --arms seeds control
 
 Arms: `seeds` (the shipped organism, three seeds), `siblings` (five planted ones), `control` (principles

@@ -14,7 +14,7 @@ from iteralign.organism.world import HAZARDS
 if TYPE_CHECKING:
     from iteralign.organism.fit import Progress
 
-PLANT_TOKENS = 1_500_000  # about ten minutes on one core (measured)
+PLANT_TOKENS = 1_500_000  # 10 to 17 minutes on one busy core (measured)
 
 
 def plant(
