@@ -56,6 +56,9 @@ COMPOSERS = {
     "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
     "run/keeping.py": {"benchmarks"},  # results on disk
     "run/comparing.py": {"benchmarks"},  # and side by side
+    "run/experiment/evaluating.py": {"benchmarks"},  # an experiment's results: made,
+    "run/experiment/outcomes.py": {"benchmarks"},  # read,
+    "run/experiment/bench.py": {"benchmarks"},  # and taken apart by figure
     "cli/evaluate.py": {"benchmarks"},  # the types of what it shows
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
@@ -101,6 +104,7 @@ WIDER = {
     "cli/check.py:command": "its parameters are the options of the command",
     "cli/plan.py:command": "its parameters are the options of the command",
     "cli/evaluate.py:command": "its parameters are the options of the command",
+    "cli/experiment.py:command": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""

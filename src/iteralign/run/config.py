@@ -200,9 +200,18 @@ def load(source: Path | str, sets: Sequence[str] = ()) -> Config:
 
     Raises UserError in one line: no such file, not TOML, unknown key, wrong type or value.
     """
-    written = assigned(_parse(*_find(source)), sets)
-    preset = written.get("preset", Config.model_fields["preset"].default)
-    return validated(merged(_preset(preset), written))
+    return resolved(assigned(written(source), sets))
+
+
+def written(source: Path | str) -> dict[str, Any]:
+    """What a config file, or a shipped config, says itself. Raises UserError."""
+    return _parse(*_find(source))
+
+
+def resolved(values: Mapping[str, Any]) -> Config:
+    """What a file says, over the preset that it names. Raises UserError."""
+    preset = values.get("preset", Config.model_fields["preset"].default)
+    return validated(merged(_preset(preset), values))
 
 
 def validated(values: Mapping[str, Any]) -> Config:
