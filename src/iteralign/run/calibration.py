@@ -1,4 +1,4 @@
-"""Trial: one small iteration, to see what a call of each kind takes.
+"""Calibration: one small iteration, to see what a call of each kind takes.
 
 The stages themselves run on a sample of the real material, so the prompts are the real ones. With the
 actors of the config this is the calibration; with stand-ins (standins.py) nothing is loaded or asked, and
@@ -38,11 +38,16 @@ from iteralign.types import (
 )
 
 T = TypeVar("T")
-MOST = 256
-"""Prompts of a trial: as many as one batch of the policy, but not more than this."""
-ACCEPTED = 0.8
-"""Share of failures that become rows, where nothing was really judged (assumed)."""
-PRETENDED = 4  # failures that a trial pretends where it found none, so that what follows has a size
+MOST = 256  # prompts of a sample: as many as one batch of the policy, but not more than this
+ACCEPTED = 0.8  # share of failures that become rows, where nothing was really judged (assumed)
+PRETENDED = 4  # failures that a calibration pretends where it found none, so that what follows has a size
+
+TWINS = {
+    ("test", "policy"): "metrics", ("test", "meter"): "metrics", ("metrics", "policy"): "test",
+    ("metrics", "meter"): "test", ("benign", "policy"): "responses", ("trials", "policy"): "revisions",
+    ("trials", "meter"): "metrics",
+}  # fmt: skip
+"""Which step asks a role the same: test probes are as validation probes, a trial revises and is measured."""
 
 Tell = Callable[[str], None]
 
@@ -67,12 +72,12 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What a trial found.
+class Calibration:
+    """What a calibration found.
 
     units: (step, role) to its average call. by_topic: share of attack prompts answered harmfully.
     turns: answers of the policy for one revision. accepted: share of the failures that became rows.
-    training, timed: None and false where nothing was really run. asked: what the trial took itself.
+    training, timed: None and false where nothing was really run. asked: what it took itself.
     """
 
     units: Mapping[tuple[str, str], Unit]
@@ -85,9 +90,8 @@ class Trial:
     asked: Mapping[str, Spent] = field(default_factory=dict)
 
     def unit(self, step: str, role: str) -> Unit:
-        """What is measured on the test probes is as on the validation probes, and the other way round."""
-        twin = {"test": "metrics", "metrics": "test", "benign": "responses"}.get(step, step)
-        return self.units.get((step, role), self.units.get((twin, role), Unit()))
+        """That of a step, or of one that asks the same."""
+        return self.units.get((step, role), self.units.get((TWINS.get((step, role), step), role), Unit()))
 
 
 class Noted:
@@ -151,7 +155,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Stage:
-    """A trial at work. `real`: the actors are those of the config, and training is tried too."""
+    """A calibration at work. `real`: the actors are those of the config, and training is tried too."""
 
     config: Config
     method: Method
@@ -164,8 +168,8 @@ class Stage:
     started: Notes = field(default_factory=Notes)
     """Calls that only start what is behind them."""
 
-    def run(self, policy: Checkpoint) -> Trial:
-        """The trial. Raises what its actors raise."""
+    def run(self, policy: Checkpoint) -> Calibration:
+        """One small iteration. Raises what its actors raise."""
         size, sampling = sample_size(self.config), self.method.sampling
         attack = spaced([p for batch in self.material.batches for p in batch], size)
         with self.lab.serve(policy) as served:
@@ -200,7 +204,7 @@ class Stage:
 
     def _law(self, failures: Sequence[Verdict]) -> Constitution:
         """Proposed for as many failures at once as a batch would have, below a constitution half grown."""
-        self._at("constitution")
+        self._at("proposals")
         settings, proposer = self.method.propose, Noted(self.lab.proposer, "proposer", self.notes)
         batches = self.material.batches
         wanted = settings.examples or round(sum(map(len, batches)) / max(1, len(batches)))
@@ -208,7 +212,7 @@ class Stage:
             v for _, members in constitution.group(failures, settings) for v in islice(cycle(members), wanted)
         ]
         current = Constitution(tuple(Principle(str(i), PRINCIPLE) for i in range(len(batches) // 2)))
-        law = constitution.amend(proposer, many, current, self.method.prompts, settings, 1).constitution
+        law = constitution.propose(proposer, many, current, self.method.prompts, settings, 1).constitution
         new = tuple(p for p in law.principles if p not in current.principles)
         return Constitution(new or current.principles[:1])
 
@@ -246,14 +250,14 @@ class Stage:
         revisions: Sequence[Revision],
         accepted: Sequence[Revision],
         training: Training | None,
-    ) -> Trial:
+    ) -> Calibration:
         harmful = [v.label is Label.HARMFUL for v in verdicts]
         by_topic: dict[str, list[bool]] = defaultdict(list)
         for verdict, failed in zip(verdicts, harmful, strict=True):
             by_topic[verdict.response.prompt.topic].append(failed)
         spent = self.notes.spent.get(("revisions", "policy"), Spent())
         failures = {r.prompt.id for r in revisions}
-        return Trial(
+        return Calibration(
             units=self.notes.units(),
             violations=stats.rate(sum(harmful), len(harmful)),
             by_topic={topic: sum(found) / len(found) for topic, found in by_topic.items()},
