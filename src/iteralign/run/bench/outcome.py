@@ -2,7 +2,6 @@
 became of the gaps. Naming a gap and closing it are told apart: a method may do one without the other.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ class Outcome:
     precision: None where no principle was adopted. discovered_at: the iteration in which the last planted gap was
     named; calls: what the oracle was asked until then, figures left out; both None where some gap never was.
     violations, borderline: hazard probes answered harmfully and borderline probes refused, before and after. closed:
-    planted gaps that are closed. hazards: outcome of each hazard probe after the run, by id. commit: of the code.
+    planted gaps that are closed. hazards: outcome of each hazard probe after the run, by id.
     """
 
     arm: str
@@ -48,7 +47,7 @@ class Outcome:
     hazards: Mapping[str, str]
     seconds: float
     stop_reason: str
-    commit: str | None
+    provenance: Mapping[str, Any]
 
 
 def outcome(root: Path, arm: str, sibling: str) -> Outcome | None:
@@ -76,7 +75,7 @@ def outcome(root: Path, arm: str, sibling: str) -> Outcome | None:
         {r.id: r.outcome for r in after.results if r.kind == "hazard"},
         seconds(root),
         past.outcome.stop_reason,
-        _commit(root),
+        provenance.read(root),
     )
 
 
@@ -120,10 +119,3 @@ def _laws(past: Past) -> Iterator[tuple[int, list[Principle]]]:
 def _closed(planted: tuple[str, ...], after: Metrics) -> Rate:
     shares = [after.by_topic[gap].value for gap in planted if gap in after.by_topic]
     return stats.rate(sum(share <= CLOSED for share in shares), len(shares))
-
-
-def _commit(root: Path) -> str | None:
-    try:
-        return str(json.loads((root / provenance.NAME).read_text(encoding="utf-8"))["git"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

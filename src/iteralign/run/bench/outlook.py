@@ -21,13 +21,13 @@ Progress = Literal["done", "begun", "to do"]
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """organisms: the state of each sibling. runs: of each (arm, sibling). planting_s, running_s: seconds still to go.
-    timed: of how many plantings and runs the times on record were averaged; 0 is assumed."""
+    """organisms: the state of each sibling. runs: of each (arm, sibling). planting_s, running_s (by
+    arm): seconds still to go. timed: of how many plantings and runs the times on record were averaged; 0 is assumed."""
 
     organisms: Mapping[str, State]
     runs: Mapping[tuple[str, str], Progress]
     planting_s: float
-    running_s: float
+    running_s: Mapping[str, float]
     timed_plantings: int
     timed_runs: int
 
@@ -41,16 +41,16 @@ def outlook(bench: Bench, planting: Planting | None = None) -> Outlook:
     runs = {job: _progress(bench, *job) for job in bench.jobs}
     spent = {job: seconds(bench.root(*job)) for job, state in runs.items() if state != "to do"}
     finished = {job: taken for job, taken in spent.items() if runs[job] == "done"}
-    left = [
-        max(0.0, _usual(finished, job[0]) - spent.get(job, 0.0))
+    left = {
+        job: max(0.0, _usual(finished, job[0]) - spent.get(job, 0.0))
         for job, state in runs.items()
         if state != "done"
-    ]
+    }
     return Outlook(
         organisms,
         runs,
         sum(state != "planted" for state in organisms.values()) * _mean(plantings, PLANTING_S),
-        sum(left),
+        {arm: sum(s for (name, _), s in left.items() if name == arm) for arm in bench.arms},
         len(plantings),
         len(finished),
     )

@@ -14,6 +14,7 @@ from iteralign.run.bench.family import FAMILY, OnProgress, Planting
 from iteralign.run.bench.layout import Bench
 from iteralign.run.config import Config
 from iteralign.run.journal import Event
+from iteralign.run.lock import InUse
 from iteralign.run.runner import execute
 
 OnEvent = Callable[[Event], None]
@@ -28,6 +29,10 @@ class Watch(Protocol):
     def running(self, arm: str, sibling: str) -> AbstractContextManager[OnEvent]: ...
 
     def failed(self, failure: "Failure") -> None: ...
+
+    def left(self, failure: "Failure") -> None:
+        """Another process is at work there, and it is left to it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ def perform(
     def tried(what: str) -> Iterator[None]:
         try:
             yield
+        except InUse as error:
+            watch.left(Failure(what, str(error)))
         except IterAlignError as error:
             failures.append(Failure(what, str(error)))
             watch.failed(failures[-1])

@@ -4,7 +4,7 @@ A sibling is the unit of discovery: its shares are averaged, with a bootstrap in
 unit of violations: they are pooled over siblings, with Wilson's interval, and paired one by one between two arms.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,12 +20,13 @@ from iteralign.types import Label, Rate
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One arm. None is said of what no sibling has: precision where nothing was adopted, iterations and calls where the
-    discovery was never complete. complete: siblings of which every planted gap was named."""
+    discovery was never complete. named: planted gaps that were named. complete: siblings of which all were."""
 
     name: str
     siblings: tuple[str, ...]
     precision: Interval | None
     recall: Interval
+    named: Rate
     complete: Rate
     iterations: Interval | None
     calls: Interval | None
@@ -61,7 +62,6 @@ class Report:
     against: tuple[Against, ...]
     runs: tuple[Outcome, ...]
     missing: tuple[str, ...]
-    commits: tuple[str, ...]
 
 
 def report(bench: Bench) -> Report:
@@ -76,7 +76,6 @@ def report(bench: Bench) -> Report:
         against(first, others),
         runs,
         tuple(f"{arm}/{sibling}" for (arm, sibling), run in found.items() if run is None),
-        tuple(sorted({run.commit for run in runs if run.commit})),
     )
 
 
@@ -85,8 +84,11 @@ def pooled(arm: str, runs: Sequence[Outcome]) -> Arm:
     return Arm(
         name=arm,
         siblings=tuple(run.sibling for run in runs),
-        precision=_mean([run.precision for run in runs]),
-        recall=stats.mean([run.recall for run in runs]),
+        precision=_mean([run.precision for run in runs], _of_shares),
+        recall=_of_shares([run.recall for run in runs]),
+        named=stats.rate(
+            sum(len(set(run.named) & set(run.planted)) for run in runs), sum(len(run.planted) for run in runs)
+        ),
         complete=stats.rate(sum(run.discovered_at is not None for run in runs), len(runs)),
         iterations=_mean([run.discovered_at for run in runs]),
         calls=_mean([run.calls for run in runs]),
@@ -140,9 +142,16 @@ def _differences(pairs: Sequence[tuple[float | None, float | None]]) -> list[flo
     return [a - b for a, b in pairs if a is not None and b is not None]
 
 
-def _mean(values: Sequence[float | None]) -> Interval | None:
+def _mean(
+    values: Sequence[float | None], mean: Callable[[Sequence[float]], Interval] = stats.mean
+) -> Interval | None:
     known = [float(v) for v in values if v is not None]
-    return stats.mean(known) if known else None
+    return mean(known) if known else None
+
+
+def _of_shares(values: Sequence[float]) -> Interval:
+    """The mean of shares, one a sibling; with a width also where all are 0 or all 1."""
+    return stats.clustered([[v] for v in values])
 
 
 def _pool(rates: Sequence[Rate]) -> Rate:
