@@ -250,3 +250,15 @@ def test_what_is_finished_is_kept_while_model_items_and_judges_are_the_same(
 def test_offline_evaluates_what_is_on_this_machine(call: Callable[..., Any]) -> None:
     said = call("evaluate", "organism", "--benchmarks", "violations", "--limit", "4", "--offline", "-q")
     assert said.code == 0, said.err
+
+
+def test_rows_that_are_blank_or_repeated_are_left_out_and_counted(
+    inside: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    rows = [{"prompt": "who has the key?"}, {"prompt": "  "}, {"prompt": "Who has the key?"}]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows), encoding="utf-8")
+    data = ["--data", f"violations={tmp_path / 'rows.jsonl'}", "--max-tokens", "4", "--max-undecided", "1"]
+    said = call("evaluate", "model", "--benchmarks", "violations", *data, "--json", "-q")
+    (result,) = json.loads(said.out)["results"]
+    assert result["source"]["items"] == 1
+    assert result["notes"][0].endswith("left out: 1 blank, 1 repeated")

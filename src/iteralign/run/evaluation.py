@@ -185,7 +185,7 @@ def _result(name: str, desk: Desk, items: Items) -> Result:
         raise panel.stopped(name, spent) from None
     _decided(parts.records, name, desk.request)
     undecided = f"undecided: {sum(r.failed is None for r in parts.records)} of {len(parts.records)}"
-    notes = [*parts.notes, undecided, *judging.unanimity(parts.records)] if judged else parts.notes
+    notes = [*parts.notes, undecided, *judging.unanimity(parts.records)] if judged else [*parts.notes]
     return Result(
         name,
         desk.subject.facts,
@@ -193,7 +193,7 @@ def _result(name: str, desk: Desk, items: Items) -> Result:
         tuple(parts.figures),
         tuple(parts.records),
         _judges(name, desk.request),
-        tuple(notes),
+        (*items.notes, *notes),
         _asked(name, desk),
     )
 
