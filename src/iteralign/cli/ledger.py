@@ -19,18 +19,33 @@ COLOURS = {"adopted": "green", "rejected": "yellow", "vetoed": "yellow"}
 
 def ledger(
     run: RunArgument,
+    in_context: Annotated[
+        bool, typer.Option("--in-context", help="Measure each principle in context; asks models.")
+    ] = False,
+    leave_one_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="Train without each principle's rows, and measure.")
+    ] = False,
+    n: Annotated[int, typer.Option("--n", min=1, help="Failures of a principle, for --in-context.")] = 12,
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show the failed prompts unmasked: harmful text.")
     ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON (docs/ledger.md) and nothing else on stdout.")
     ] = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Say where each principle came from, and what it did."""
+    """Say where each principle came from, and what it did.
+
+    Nothing is asked unless one of the two measurements is wanted. They are kept in RUN/ledger; interrupted, the same
+    command goes on.
+    """
     from iteralign.cli import target, terminal
     from iteralign.run.ledger import document
 
-    found = document.ledger(target.run_directory(run))
+    root = target.run_directory(run)
+    if in_context or leave_one_out:
+        _measure(root, n if in_context else 0, leave_one_out, quiet)
+    found = document.ledger(root)
     if not reveal:
         _mask(found["entries"])
     found["masked"] = not reveal
@@ -40,6 +55,23 @@ def ledger(
     out = terminal.stdout()
     with terminal.trimmed(out):
         _page(out, found)
+
+
+def _measure(root: Path, n: int, leave_one_out: bool, quiet: bool) -> None:
+    """What is wanted, its size said first. `n` is 0 where nothing is wanted in context."""
+    from iteralign.cli.terminal import note, shell_word
+    from iteralign.errors import WorldError
+    from iteralign.run.ledger.measuring import InContext, LeaveOneOut, opened
+
+    tell: Callable[[str], None] = (lambda _: None) if quiet else note
+    try:
+        with opened(root, partial(_event, tell)) as bench:
+            wanted = [InContext(bench, n)] if n else []
+            for each in (*wanted, *([LeaveOneOut(bench)] if leave_one_out else [])):
+                tell(_cost(each.cost, bench.past.config.oracle))
+                each.measure()
+    except WorldError as error:
+        raise WorldError(f"{error} (the same command goes on: {shell_word(str(root))}/ledger keeps what is done)") from error
 
 
 def _mask(entries: Sequence[Entry]) -> None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from iteralign.run.ledger.differences import likeness
 from iteralign.run.ledger.record import Record
-from iteralign.types import Principle, Prompt
+from iteralign.types import Principle, Prompt, Trial
 
 GIVEN = "given"
 """What stands for a decision where a principle was in force without having been proposed."""
+
+TRIED = ("adopted", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Entry:
 
     active: iterations in which it was in force. failures: those that caused it. more: failures behind later
     proposals that repeated it. rows: prompt ids of the accepted revisions that had it in context, by iteration.
+    trial: what it did in context before it was decided upon; None where it was not tried.
     """
 
     principle: Principle
@@ -40,6 +43,7 @@ class Entry:
     more: tuple[Prompt, ...]
     rows: Mapping[int, tuple[str, ...]]
     overlaps: tuple[Overlap, ...]
+    trial: Trial | None = None
 
 
 def entries(record: Record) -> tuple[Entry, ...]:
@@ -71,6 +75,7 @@ def _entry(
         _asked(prompts, [id for id in latest.evidence if id not in principle.evidence]),
         {t: rows for t in active if (rows := _rows(record, t, principle.id))},
         _overlaps(record, latest),
+        _trial(record, principle) if decision in TRIED else None,
     )
 
 
@@ -83,6 +88,11 @@ def _active(record: Record, principle: Principle) -> tuple[int, ...]:
         for t, turn in record.turns.items()
         if t >= principle.born and any(p.id == principle.id for p in turn.law.constitution.principles)
     )
+
+
+def _trial(record: Record, principle: Principle) -> Trial | None:
+    turn = record.turns[principle.born]
+    return next((trial for trial in turn.trials if trial.principle == principle.id), None)
 
 
 def _latest(record: Record, principle: Principle, active: Sequence[int]) -> Principle:

@@ -11,16 +11,18 @@ from typing import Any, cast
 from iteralign import finetune
 from iteralign.run.config import Config
 from iteralign.run.replay import config_of, step_value
-from iteralign.types import Amendment, Principle, Revision, Verdict
+from iteralign.types import Amendment, Principle, Revision, Trial, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One iteration, as far as the ledger is concerned. `accepted` is empty until the gate has spoken."""
+    """One iteration, as far as the ledger is concerned. `accepted` is empty until the gate has spoken, `trials`
+    where nothing was tried."""
 
     law: Amendment
     verdicts: tuple[Verdict, ...]
     accepted: tuple[Revision, ...]
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def _turn(root: Path, t: int, gate: bool) -> Turn | None:
     verdicts = _steps(root, t, "verdicts", Verdict)
     revisions, judged = _steps(root, t, "revisions", Revision), _steps(root, t, "gate", Verdict)
     accepted = finetune.accept(revisions, judged, gate) if len(revisions) == len(judged) else ()
-    return Turn(law, verdicts, accepted)
+    return Turn(law, verdicts, accepted, _steps(root, t, "trials", Trial))
 
 
 def _steps(root: Path, t: int, step: str, kind: Any) -> tuple[Any, ...]:
