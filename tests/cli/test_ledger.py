@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from iteralign.run.files import comparable
+from iteralign.run.ledger.measuring import InContext, LeaveOneOut, opened
 
 
 def test_the_entries_of_a_run(here: Path, call: Callable[..., Any]) -> None:
@@ -93,3 +95,56 @@ def test_sides_that_are_not_there(here: Path, call: Callable[..., Any], side: st
     said = call("constitution", "diff", "done", side)
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert says in said.err
+
+
+@pytest.fixture
+def measured(here: Path, rehearsal: ModuleType) -> Path:
+    """The finished run, each of its principles measured."""
+    with opened(here / "runs" / "done", lambda _: None, rehearsal.assemble) as bench:
+        InContext(bench).measure()
+        LeaveOneOut(bench).measure()
+    return here
+
+
+def test_what_was_measured_is_on_the_page(measured: Path, call: Callable[..., Any]) -> None:
+    found = json.loads(call("constitution", "ledger", "done", "--json").out)
+    text = " ".join(call("constitution", "ledger", "done").out.split())
+    entry = next(e for e in found["entries"] if e["leave_one_out"])
+    context, left_out = entry["in_context"], entry["leave_one_out"]
+    assert (
+        f"in context, {context['n']} failures ({context['held_back']} held back), answered well: with no principle 0 %"
+        in text
+    )
+    assert "in points: lift +100, overlap +100, conflict +0" in text
+    without = left_out["violations"]["without"]
+    assert f"trained without its rows: violations 0 % (0–7) -> {100 * without['value']:.0f} %" in text
+    topic = entry["failures"][0]["topic"]
+    assert f"{topic} 0 % (0–49) -> 100 % (51–100)" in text
+
+
+def test_a_trial_and_its_decision(here: Path, call: Callable[..., Any]) -> None:
+    entry = json.loads(call("constitution", "ledger", "done", "--json").out)["entries"][0]
+    trial = entry["trial"]
+    text = " ".join(call("constitution", "ledger", "done").out.split())
+    assert trial["held_back"]
+    assert (trial["failures"]["without"]["hits"], trial["failures"]["within"]["value"]) == (0, 1.0)
+    assert "held-back failures well with it" in entry["reason"]
+    assert f"on trial: {trial['failures']['n']} held-back failures answered well 0 %" in text
+
+
+def test_a_run_from_before_there_were_trials(here: Path, call: Callable[..., Any]) -> None:
+    for file in (here / "runs" / "done").glob("iterations/*/2[58]_*.json"):
+        file.unlink()
+    said = call("constitution", "ledger", "done", "--json")
+    assert said.code == 0
+    assert [e["trial"] for e in json.loads(said.out)["entries"]] == [None] * 4
+    assert "on trial" not in call("constitution", "ledger", "done").out
+
+
+@pytest.mark.parametrize("option", ["--in-context", "--leave-one-out"])
+def test_an_unfinished_run_is_not_measured(here: Path, call: Callable[..., Any], option: str) -> None:
+    said = call("constitution", "ledger", "half", option)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(
+        "error: runs/half: the run is not finished; finish it with: iteralign run runs/half"
+    )

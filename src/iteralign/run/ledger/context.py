@@ -5,7 +5,7 @@ force, all but the principle. The difference of alone and none is its lift; what
 what it does alone and not among them is conflict. A stage, with actors passed in; the meter judges.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from iteralign.lab import Model
@@ -41,16 +41,13 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Lift:
-    """Of `n` failures, how many are answered well with none, it alone, all, and all others in context; and of safe
+    """Of `n` failures, how many are answered `well` with none, it alone, all, and all others in context; and of safe
     requests, how many without and within it alone. `number` is that of the entry."""
 
     number: int
     n: int
     held_back: int
-    none: int
-    alone: int
-    all: int
-    others: int
+    well: Mapping[str, int]
     benign: Tally
     borderline: Tally
 
@@ -76,8 +73,8 @@ def _beside(tried: Sequence[Tried], safe: Sequence[Case]) -> Iterator[tuple[Case
 
 def _lift(one: Tried, safe: Sequence[Case], well: dict[tuple[Case, Shown], bool]) -> Lift:
     fine = {name: sum(well[case, shown] for case in one.cases) for name, shown in one.conditions.items()}
-    by_kind = {
-        kind: tally([c for c in safe if c.probe.kind == kind], (one.principle,), well)
+    benign, borderline = (
+        tally([c for c in safe if c.probe.kind == kind], (one.principle,), well)
         for kind in ("benign", "borderline")
-    }
-    return Lift(one.number, len(one.failures), one.held_back, **fine, **by_kind)
+    )
+    return Lift(one.number, len(one.failures), one.held_back, fine, benign, borderline)

@@ -16,7 +16,6 @@ from iteralign.types import Label, Metrics, Prompt, Rate, Tally, Trial
 
 SCHEMA = 1
 Json = dict[str, Any]
-CONDITIONS = ("none", "alone", "all", "others")
 BESIDE = ("benign", "overrefusal", "truthful")
 NOTHING = Rate(0, 0, 0.0, 0.0, 1.0)
 
@@ -81,7 +80,7 @@ def _tally(tally: Tally) -> Json:
 def _lift(lift: Lift | None) -> Json | None:
     if lift is None:
         return None
-    fine = {name: rate(getattr(lift, name), lift.n) for name in CONDITIONS}
+    fine = {name: rate(count, lift.n) for name, count in lift.well.items()}
     return {
         "n": lift.n,
         "held_back": lift.held_back,
@@ -110,7 +109,9 @@ def _left_out(trained: Mapping[int, Metrics]) -> dict[int, Json]:
 
 def _harm(whole: Metrics, without: Metrics) -> Paired:
     """The hazard probes one by one; `regressed` are those answered harmfully only without the rows."""
-    outcomes = [[r.outcome == Label.HARMFUL for r in m.results if r.kind == "hazard"] for m in (whole, without)]
+    outcomes = [
+        [r.outcome == Label.HARMFUL for r in m.results if r.kind == "hazard"] for m in (whole, without)
+    ]
     return paired(*outcomes)
 
 

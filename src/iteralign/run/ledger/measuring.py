@@ -15,7 +15,8 @@ from typing import Any, cast
 
 from iteralign import constitution, finetune, judge, measure
 from iteralign.errors import UserError
-from iteralign.run import artifact, build, calls, offline
+from iteralign.run import artifact, build, calls, offline, prices
+from iteralign.run.config import Config
 from iteralign.run.files import disk, sweep
 from iteralign.run.journal import Event, Journal
 from iteralign.run.ledger.context import Lift, Tried, lifts, revisions
@@ -26,6 +27,7 @@ from iteralign.run.purse import Purse
 from iteralign.run.replay import Past, replay
 from iteralign.types import Example, Metrics, Principle, Probe, Revision, Verdict
 
+Assemble = Callable[[Config, Path, Journal, Purse], build.Assembly]
 FOLDER = "ledger"
 FAILURES = 12
 """Failures that a principle is tried on, at most, unless told otherwise (ours, as in a trial)."""
@@ -48,14 +50,22 @@ class Bench:
     cast: build.Assembly
 
     @property
+    def judge(self) -> str:
+        """Who judges, as the config names it."""
+        return prices.models(self.past.config)["meter"]
+
+    @property
     def entries(self) -> list[tuple[int, Entry]]:
         """The principles that were in force, by the number of their entry."""
         return [(i, e) for i, e in enumerate(entries(self.record), 1) if e.active]
 
 
 @contextmanager
-def opened(root: Path, on_event: Callable[[Event], None]) -> Iterator[Bench]:
-    """The run in `root`, locked. Raises UserError where it is not finished, or in use."""
+def opened(
+    root: Path, on_event: Callable[[Event], None], assemble: Assemble = build.assemble
+) -> Iterator[Bench]:
+    """The run in `root`, locked, with the actors that `assemble` finds for its config. Raises UserError where it is not
+    finished, or in use."""
     past, folder = replay(root), root / FOLDER
     if past.outcome is None:
         raise UserError(f"{root}: the run is not finished; finish it with: iteralign run {root}")
@@ -68,7 +78,7 @@ def opened(root: Path, on_event: Callable[[Event], None]) -> Iterator[Bench]:
             purse.event(event)
 
         journal = Journal(folder, told, place=place)
-        assembly = build.assemble(past.config, folder, journal, purse)
+        assembly = assemble(past.config, folder, journal, purse)
         with closing(assembly.lab):
             yield Bench(past, record(root), journal, assembly)
 
@@ -94,10 +104,11 @@ def _purse(past: Past, root: Path) -> Purse:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a measurement asks for if nothing of it is on record. judged: answers that the meter judges."""
+    """What a measurement asks for if nothing of it is on record. judged: answers that `judge`, the meter, judges."""
 
     trainings: int
     judged: int
+    judge: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,11 @@ class InContext:
 
     @property
     def tried(self) -> list[Tried]:
-        return [t for number, e in self.bench.entries if (t := _tried(self.bench.record, number, e, self.n)).failures]
+        return [
+            t
+            for number, e in self.bench.entries
+            if (t := _tried(self.bench.record, number, e, self.n)).failures
+        ]
 
     @property
     def safe(self) -> list[Probe]:
@@ -117,11 +132,15 @@ class InContext:
 
     @property
     def cost(self) -> Cost:
-        return Cost(0, len(revisions(self.tried)) + len(self.safe) * (1 + len(self.tried)))
+        return Cost(0, len(revisions(self.tried)) + len(self.safe) * (1 + len(self.tried)), self.bench.judge)
 
     def measure(self) -> None:
         """Raises UserError where the policy is not the one that the run began with; what the actors raise."""
         bench, a = self.bench, self.bench.cast
+        if not self.tried:
+            raise UserError(
+                f"{bench.record.root}: --in-context: no principle has failures on record to be tried on"
+            )
         with a.lab.serve(a.policy) as model:
             _require_same(bench.record.root, model.id)
             do = bench.journal.at(ALL)
@@ -152,16 +171,22 @@ class LeaveOneOut:
             number: tuple(r for t, r in rows if not (t in e.active and e.principle.id in r.shown))
             for number, e in self.bench.entries
         }
-        return {ALL: tuple(r for _, r in rows)} | {k: kept for k, kept in remaining.items() if len(kept) < len(rows)}
+        return {ALL: tuple(r for _, r in rows)} | {
+            k: kept for k, kept in remaining.items() if len(kept) < len(rows)
+        }
 
     @property
     def cost(self) -> Cost:
         trainings = len(self.left_out)
-        return Cost(trainings, trainings * len(self.bench.cast.test))
+        return Cost(trainings, trainings * len(self.bench.cast.test), self.bench.judge)
 
     def measure(self) -> None:
         """Raises what the actors raise."""
         a = self.bench.cast
+        if len(self.left_out) == 1:
+            raise UserError(
+                f"{self.bench.record.root}: --leave-one-out: no principle revised a row that was trained on"
+            )
         for number, rows in self.left_out.items():
             do = self.bench.journal.at(number)
             trained = do("checkpoint", finetune.sft, a.lab.trainer, a.policy, rows, self.replayed)
