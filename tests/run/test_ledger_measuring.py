@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from iteralign.types import (
     Verdict,
 )
 
+PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
 METHOD = Method(prompts=prompts.load("improved"), measure=prompts.load("measure"))
 HELPS = Principle("p-helps", "HELPS", evidence=("a", "b"))
 TWIN = Principle("p-twin", "TWIN")
@@ -189,6 +191,37 @@ def test_the_budget_of_the_run_holds_and_what_was_paid_is_kept(rehearsal: Module
     config["budget"]["oracle_calls"] = spent + wanted
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert measure(rehearsal, run, InContext) == ["0 lifts"]
+
+
+def test_another_measurement_is_not_taken_for_this_one(rehearsal: ModuleType, run: Path) -> None:
+    measure(rehearsal, run, InContext)
+    before = measured(run)
+    with pytest.raises(UserError, match="ledger holds measurements of another --n"):
+        measure(rehearsal, run, lambda bench: InContext(bench, 2))
+    assert measured(run) == before
+
+
+def test_every_key_is_documented(rehearsal: ModuleType, run: Path) -> None:
+    measure(rehearsal, run, InContext, LeaveOneOut)
+    found = {**ledger(run), "masked": True}
+    assert f"Schema {found['schema']}" in PAGE
+    written = {line.split("`")[1] for line in PAGE.splitlines() if re.match(r"\| `[a-z_]+(`|\[)", line)}
+    unseen = {
+        f"entries[].more_failures[].{key}" for key in ("id", "topic", "text")
+    }  # no proposal is repeated here
+    assert leaves(found) - {"entries[].more_failures"} | unseen == written
+
+
+def leaves(value: Any, path: str = "") -> set[str]:
+    """Dotted keys as the page writes them."""
+    last = path.rpartition(".")[2]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return set().union(*(leaves(v, f"{path}[]") for v in value))
+    if not isinstance(value, dict) or "hits" in value or last == "paired":
+        return {path}
+    named = {"rows": "<t>", "by_topic": "<topic>"}
+    pairs = [(named.get(last, key), v) for key, v in value.items()]
+    return set().union(*(leaves(v, f"{path}.{key}".lstrip(".")) for key, v in pairs)) if pairs else set()
 
 
 def test_only_a_finished_run_is_measured(rehearsal: ModuleType, run: Path) -> None:

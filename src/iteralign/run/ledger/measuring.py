@@ -80,7 +80,13 @@ def opened(
         journal = Journal(folder, told, place=place)
         assembly = assemble(past.config, folder, journal, purse)
         with closing(assembly.lab):
-            yield Bench(past, record(root), journal, assembly)
+            try:
+                yield Bench(past, record(root), journal, assembly)
+            except artifact.Changed:
+                raise UserError(
+                    f"{folder} holds measurements of another --n, or of the run before it went on; "
+                    "delete it to measure again"
+                ) from None
 
 
 @contextmanager
