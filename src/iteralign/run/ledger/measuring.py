@@ -10,6 +10,7 @@ The actors, the trainer and the budget are those of the run; its own files stay 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,7 +55,7 @@ class Bench:
         """Who judges, as the config names it."""
         return prices.models(self.past.config)["meter"]
 
-    @property
+    @cached_property
     def entries(self) -> list[tuple[int, Entry]]:
         """The principles that were in force, by the number of their entry."""
         return [(i, e) for i, e in enumerate(entries(self.record), 1) if e.active]
@@ -124,7 +125,7 @@ class InContext:
     bench: Bench
     n: int = FAILURES
 
-    @property
+    @cached_property
     def tried(self) -> list[Tried]:
         return [
             t
@@ -169,7 +170,7 @@ class LeaveOneOut:
         benign = self.bench.past.steps.get((0, "benign"), ())
         return finetune.keep(benign) if self.bench.past.config.finetune.replay else ()
 
-    @property
+    @cached_property
     def left_out(self) -> dict[int, tuple[Revision, ...]]:
         """By number of the entry, 0 for none: the rows that remain. Entries that revised no row are not there."""
         rows = self.accepted
