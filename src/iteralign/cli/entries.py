@@ -57,13 +57,19 @@ def _entry(number: int, entry: Entry) -> Table:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(Text(str(number), style="bold"), Text(one_line(entry["text"])))
-    for line in (_origin(entry), *(Text(one_line(line), style="dim") for line in _lines(entry))):
+    for line in (_origin(entry), *map(_line, _lines(entry))):
         table.add_row("", line)
     return table
 
 
+def _line(text: str) -> Text:
+    """A line in the background; its indent is kept."""
+    indent = text[: len(text) - len(text.lstrip())]
+    return Text(indent + one_line(text), style="dim")
+
+
 def _origin(entry: Entry) -> Text:
-    text = Text(entry["decision"], style=COLOURS.get(entry["decision"], "dim"))
+    text = Text().append(entry["decision"], COLOURS.get(entry["decision"], "dim"))
     if entry["reason"] and entry["decision"] != "adopted":  # why it was adopted, the line of its trial says
         text.append(f" ({one_line(entry['reason'])})")
     parts = [entry["id"], one_line(entry["category"]), f"iteration {entry['born']}", _active(entry["active"])]
@@ -154,12 +160,12 @@ def _left_out(found: Mapping[str, Any] | None) -> list[str]:
 def _moved(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The topics and the figures beside that changed by more than their intervals allow."""
     beside = {name: found[key] for key, name in BESIDE.items()}
-    return {name: both for name, both in (found["by_topic"] | beside).items() if _apart(**both)}
+    return {name: both for name, both in (found["by_topic"] | beside).items() if _apart(both["with"], both["without"])}
 
 
-def _apart(without: words.Figure, **others: words.Figure) -> bool:
-    whole = others["with"]
-    return bool(whole and without and (whole["high"] < without["low"] or without["high"] < whole["low"]))
+def _apart(a: words.Figure, b: words.Figure) -> bool:
+    """Whether the intervals do not touch."""
+    return bool(a and b and (a["high"] < b["low"] or b["high"] < a["low"]))
 
 
 def _share(figure: words.Figure) -> str:
