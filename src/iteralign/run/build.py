@@ -192,7 +192,7 @@ def trainer(
     # Training renders, loads and places the model exactly as generation does.
     shared = config.policy.model_dump(include={"device", "dtype", "trust_remote_code", "revision"})
     settings = SftSettings(
-        **config.training.model_dump(), **shared, template=template(config), seed=config.seed
+        **config.training.model_dump(exclude={"keep"}), **shared, template=template(config), seed=config.seed
     )
     return SftTrainer(root, model_path(config.policy.model), settings, on_progress, make_room)
 
