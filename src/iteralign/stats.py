@@ -71,6 +71,21 @@ def mean(values: Sequence[float], seed: int = 0) -> Interval:
     return Interval(average, float(found.low), float(found.high))
 
 
+def clustered(items: Sequence[Sequence[float]]) -> Interval:
+    """The mean of items that were measured several times, as by the runs of several seeds. One item's values belong
+    together: the bootstrap resamples items, each with all its values, through its mean.
+
+    Where every item is 0, or every one 1, a bootstrap has no width; Wilson's interval for that many items stands
+    there, as if each had been measured once.
+    """
+    means = [math.fsum(values) / len(values) for values in items]
+    found = mean(means)
+    if means and min(means) == max(means) and found.value in (0.0, 1.0):
+        wilson = rate(round(found.value) * len(means), len(means))
+        return Interval(found.value, wilson.low, wilson.high)
+    return found
+
+
 def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
     """What became of the same items; True is a failure."""
     pairs = list(zip(before, after, strict=True))
@@ -82,14 +97,15 @@ def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
         closed,
         still,
         opened,
-        _mcnemar(closed, opened),
+        mcnemar(closed, opened),
         mean([float(b) - float(a) for a, b in pairs]) if n else Interval(0.0, -1.0, 1.0),
         effect((still + opened) / n, (still + closed) / n) if n else 0.0,
     )
 
 
-def _mcnemar(closed: int, opened: int) -> float:
-    """Only the items that changed count in the exact test; where none did, nothing speaks for a difference."""
+def mcnemar(closed: int, opened: int) -> float:
+    """McNemar's exact p-value, two-sided. Only the items that changed count; where none did, nothing speaks for a
+    difference."""
     if not closed + opened:
         return 1.0
     from statsmodels.stats.contingency_tables import mcnemar

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "iteralign"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-STAGES = {"redteam", "judge", "constitution", "revise", "finetune", "measure", "stop"}
+STAGES = {"redteam", "judge", "constitution", "ledger", "revise", "finetune", "measure", "stop"}
 # What a stage, and an implementation behind a Protocol, may stand on.
 FLOOR = {"types", "errors"}
 TOOLS = {"lab", "stats", "reading", "prompts"}
@@ -59,6 +59,9 @@ COMPOSERS = {
     "cli/export.py": {"checkpoints"},  # and who asked for those
     "run/keeping.py": {"benchmarks"},  # results on disk
     "run/comparing.py": {"benchmarks"},  # and side by side
+    "run/experiment/evaluating.py": {"benchmarks"},  # an experiment's results: made,
+    "run/experiment/outcomes.py": {"benchmarks"},  # read,
+    "run/experiment/bench.py": {"benchmarks"},  # and taken apart by figure
     "cli/evaluate.py": {"benchmarks"},  # the types of what it shows
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
@@ -97,13 +100,14 @@ UNPICKLERS = {"data/pickles.py": {"pickle"}}  # its unpickler finds no class: te
 LINES = 300
 FUNCTION_LINES = 50
 PARAMETERS = 6
-LONGER: dict[str, str] = {}
+LONGER = {"types.py": "what flows between the stages, on one page"}
 """`path` or `path:function` -> the reason why it may have more lines."""
 WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",
     "cli/check.py:command": "its parameters are the options of the command",
     "cli/plan.py:command": "its parameters are the options of the command",
     "cli/evaluate.py:command": "its parameters are the options of the command",
+    "cli/experiment.py:command": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""

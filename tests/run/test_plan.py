@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from iteralign.run import build, config, planner, runner
+from iteralign.run import build, config, planner, runner, spending
 from iteralign.run.plan import Outlook, Plan
 from iteralign.run.purse import BudgetSpent
 from iteralign.run.summary import summarise
@@ -71,7 +71,31 @@ def test_calls_are_exact_where_the_failures_are_known(done: tuple[Any, Path], ca
     oracle = summary["oracle"]["by_role"]
     revisions = sum(i["counts"]["revisions"] for i in summary["iterations"])
     assert total.by_role["judge"].calls + revisions == oracle["judge"]["calls"]
-    assert total.by_role["meter"].calls == oracle["meter"]["calls"]
+    assert total.by_role["meter"].calls + tried(root) == oracle["meter"]["calls"]
+
+
+def tried(root: Path) -> int:
+    """Calls of the meter in trials."""
+    costs = spending.costs(root)
+    return sum(c.by_role["meter"].calls for (_, step), c in costs.items() if step == "trials" and c.by_role)
+
+
+def test_trials_are_planned(done: tuple[Any, Path], calibrated: Plan) -> None:
+    """Of the first iteration, whose failures the calibration has seen."""
+    _, root = done
+    (line,) = [
+        x
+        for x in calibrated._loop(calibrated.outlooks[1], 1)
+        if (x.t, x.step, x.role) == (1, "trials", "meter")
+    ]
+    assert line.calls == pytest.approx(spending.costs(root)[1, "trials"].by_role["meter"].calls, rel=0.2)
+
+
+def test_nothing_is_tried_where_trials_are_off_or_nothing_is_proposed(done: tuple[Any, Path]) -> None:
+    values, _ = done
+    for section in ({"trial": {"enabled": False}}, {"propose": {"source": "given", "principles": "generic"}}):
+        plan = planner.plan(rehearsal.config(values.policy.model, **section))
+        assert not [line for line in plan._loop(plan.outlooks[2], 3) if line.step == "trials"]
 
 
 def test_calls_and_tokens_of_the_whole_are_within_a_tenth(done: tuple[Any, Path], calibrated: Plan) -> None:
@@ -153,7 +177,7 @@ def test_a_budget_ends_the_run_before_it_is_passed_and_a_larger_one_goes_on(
         return found
 
     assert attempt(30)["status"] == "unfinished"
-    assert attempt(300)["stop_reason"].startswith("budget spent: ")
+    assert attempt(400)["stop_reason"].startswith("budget spent: ")
     last = attempt(None)
     assert last["stop_reason"] == full["stop_reason"]
     assert last["iterations"][0]["counts"] == full["iterations"][0]["counts"]

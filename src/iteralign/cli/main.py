@@ -19,6 +19,7 @@ from iteralign.cli import (
     constitution,
     data,
     evaluate,
+    experiment,
     export,
     organism,
     plan,
@@ -32,7 +33,7 @@ from iteralign.errors import IterAlignError
 
 ORDER = (
     *("run", "check", "plan", "configs", "show", "stage", "export", "evaluate", "compare"),
-    *("constitution", "data", "organism", "version"),
+    *("experiment", "constitution", "data", "organism", "version"),
 )
 USAGE: Any = typer.BadParameter.__mro__[1]
 """The base of typer's usage errors, which it does not export."""
@@ -56,6 +57,7 @@ def application() -> typer.Typer:
     app.command("export")(export.command)
     app.command("evaluate")(evaluate.command)
     app.command("compare")(compare.command)
+    app.command("experiment")(experiment.command)
     app.add_typer(_group("constitution", constitution.HELP, constitution.COMMANDS))
     app.add_typer(_group("data", data.HELP, data.COMMANDS))
     app.add_typer(_group("organism", organism.HELP, organism.COMMANDS))

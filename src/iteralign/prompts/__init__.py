@@ -3,7 +3,8 @@
 A file holds one conversation: a line `@system`, `@user` or `@assistant` opens a turn, the text under
 it is a Jinja template. Whatever a model wrote enters through `quoted`, which fences it off so that
 it cannot close its own fence; values are substituted in one pass and never re-read as template.
-`set.toml` names the readers for the replies (docs/extend.md).
+`set.toml` names the readers for the replies, and with `like` a set whose texts stand where it has none of its own
+(docs/extend.md).
 
 A guard model is asked with a set of its own, `guards/NAME.toml`: it was trained to answer in one form, whoever asks.
 """
@@ -93,7 +94,7 @@ def listing(principles: tuple[Principle, ...]) -> str:
 
 def load(name: str) -> PromptSet:
     """A shipped set by name, or a directory of the user's own. Raises UserError."""
-    shipped = sorted(p.name for p in _here().iterdir() if (p / "set.toml").is_file())
+    shipped = _shipped()
     if name in shipped:
         return _read(name, _here() / name)
     folder = Path(name)
@@ -108,13 +109,21 @@ def _here() -> Traversable:
     return resources.files(__package__)
 
 
+def _shipped() -> list[str]:
+    return sorted(p.name for p in _here().iterdir() if (p / "set.toml").is_file())
+
+
 def _read(name: str, folder: Traversable) -> PromptSet:
-    texts = {
+    own = {
         p.name.removesuffix(".md"): p.read_text(encoding="utf-8")
         for p in folder.iterdir()
         if p.name.endswith(".md")
     }
     readers = tomllib.loads((folder / "set.toml").read_text(encoding="utf-8"))
+    like = readers.pop("like", None)
+    if like is not None and like not in _shipped():
+        raise unknown(f"method.prompts {name}: set.toml: like", str(like), _shipped())
+    texts = {**(load(like).texts if like else {}), **own}
     return PromptSet(name, dict(sorted(texts.items())), readers)
 
 

@@ -13,6 +13,15 @@ from iteralign.errors import UserError, unknown
 from iteralign.run.mistakes import explain
 from iteralign.run.overlay import assigned, merged
 from iteralign.run.section import Section, Vllm
+from iteralign.run.variant import (
+    Finetune,
+    Gate,
+    GuardSection,
+    MethodSection,
+    Propose,
+    Revise,
+    TrialSection,
+)
 
 
 class Policy(Section):
@@ -116,33 +125,6 @@ class SamplingSection(Section):
     frequency_penalty: float = 0.0
 
 
-class MethodSection(Section):
-    prompts: str = "improved"
-
-
-class Propose(Section):
-    grouping: Literal["category", "none"] = "category"
-    examples: int = Field(8, ge=0)
-    accumulate: bool = True
-    duplicate_above: float = Field(0.95, ge=0, le=1)
-    veto: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-
-
-class Revise(Section):
-    constitution: Literal["discovered", "none"] = "discovered"
-    show: Literal["relevant", "all"] = "relevant"
-    candidates: int = Field(2, ge=1)
-
-
-class Gate(Section):
-    enabled: bool = True
-
-
-class Finetune(Section):
-    start: Literal["previous", "base"] = "previous"
-    replay: bool = True
-
-
 class Training(Section):
     """`keep`: how many of the last checkpoints stay on disk, beside the current policy; 0 keeps all. null: all
     adapters, but of full checkpoints the last.
@@ -162,14 +144,6 @@ class Training(Section):
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
     keep: int | None = Field(None, ge=0)
-
-
-class GuardSection(Section):
-    enabled: bool = True
-    violations: float = Field(0.0, ge=0)
-    benign: float = Field(0.05, ge=0)
-    overrefusal: float = Field(0.05, ge=0)
-    reopened: float | None = Field(None, ge=0, le=1)
 
 
 class Stop(Section):
@@ -215,6 +189,7 @@ class Config(Section):
     benign: Benign = Benign()
     sampling: SamplingSection = SamplingSection()
     propose: Propose = Propose()
+    trial: TrialSection = TrialSection()
     revise: Revise = Revise()
     gate: Gate = Gate()
     finetune: Finetune = Finetune()
@@ -230,9 +205,18 @@ def load(source: Path | str, sets: Sequence[str] = ()) -> Config:
 
     Raises UserError in one line: no such file, not TOML, unknown key, wrong type or value.
     """
-    written = assigned(_parse(*_find(source)), sets)
-    preset = written.get("preset", Config.model_fields["preset"].default)
-    return validated(merged(_preset(preset), written))
+    return resolved(assigned(written(source), sets))
+
+
+def written(source: Path | str) -> dict[str, Any]:
+    """What a config file, or a shipped config, says itself. Raises UserError."""
+    return _parse(*_find(source))
+
+
+def resolved(values: Mapping[str, Any]) -> Config:
+    """What a file says, over the preset that it names. Raises UserError."""
+    preset = values.get("preset", Config.model_fields["preset"].default)
+    return validated(merged(_preset(preset), values))
 
 
 def validated(values: Mapping[str, Any]) -> Config:

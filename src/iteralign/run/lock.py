@@ -14,11 +14,15 @@ from iteralign.run.files import disk
 NAME = ".lock"
 
 
+class InUse(UserError):
+    """Another process is at work in the directory."""
+
+
 class Lock:
     """Held from construction to `release`, or to the end of the process."""
 
     def __init__(self, root: Path) -> None:
-        """Raises UserError if another process holds it, with that process's number."""
+        """Raises InUse if another process holds it, with that process's number."""
         path = root / NAME
         with disk(path):
             self._handle: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -30,7 +34,7 @@ class Lock:
         except BlockingIOError:
             holder = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
             self.release()
-            raise UserError(
+            raise InUse(
                 f"run directory {root} is in use by process {holder}; wait for it, or choose another run name"
             ) from None
         except BaseException:

@@ -3,6 +3,7 @@
 It holds the time, so `comparable` leaves it out. No secret and no host name enters it.
 """
 
+import json
 import os
 import platform
 import re
@@ -42,6 +43,15 @@ def record(root: Path, config: Mapping[str, Any], argv: Sequence[str] | None = N
         if path.exists():
             return
     write_whole(path, pretty(describe(config, sys.argv if argv is None else argv)))
+
+
+def read(root: Path) -> dict[str, Any]:
+    """What record wrote there; nothing where it cannot be read."""
+    try:
+        found = json.loads((root / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def describe(config: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""`iteralign experiment`: a grid of runs and the tables that compare them. Running it again goes on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from iteralign.cli.run import QuietOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iteralign.run.experiment.grid import Cell, Grid
+    from iteralign.run.experiment.tables import Table
+
+RUNS = Path("runs/experiments")
+FORMATS = ("text", "markdown", "latex", "csv")
+SHOWN = 3
+"""Failed cells that the last line names."""
+
+
+def command(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="An experiment file (docs/experiments.md), or organism.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where its runs lie; else runs/experiments/NAME.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Only runs MODEL/REDTEAM/ARM/seed-N that fit.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Tell what is left and what it costs; run nothing.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="The tables of what is there; run nothing.")
+    ] = False,
+    format: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the tables: text, markdown, latex or csv.")
+    ] = "text",
+    quiet: QuietOption = False,
+) -> None:
+    """Run a grid of models, red-team sets, arms and seeds, and print the tables that compare them.
+
+    Whatever stops it, the same command goes on. Two processes may share the work, each with its own --only.
+    """
+    from iteralign.errors import UserError, unknown
+    from iteralign.run.experiment import grid as grids
+
+    if format not in FORMATS:
+        raise unknown("--format", format, FORMATS)
+    if plan and report:
+        raise UserError("experiment: --plan and --report: choose one")
+    grid = grids.load(file)
+    cells, root = grid.only(only), out or RUNS / grid.sheet.name
+    if plan:
+        from iteralign.run.experiment import cost
+
+        _print([cost.table(grid, cells, root)], [], format)
+        return
+    failed = 0 if report else _work(grid, cells, root, quiet)
+    _report(grid, root, format)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int:
+    """How many things failed; each has been said."""
+    from iteralign.cli import terminal
+    from iteralign.cli.words import many
+    from iteralign.run.experiment import work
+
+    def tell(place: str, said: str) -> None:
+        if not quiet:
+            terminal.note(f"{place}: {said}")
+
+    try:
+        failures = work.perform(grid, cells, root, tell)
+    except KeyboardInterrupt:
+        terminal.note("interrupted; nothing recorded is lost, the same command goes on")
+        raise typer.Exit(130) from None
+    for failure in failures[:SHOWN]:
+        terminal.note(f"error: {failure.place}: {failure.error}")
+    if failures:
+        terminal.note(
+            f"error: {many(len(failures), 'job')} failed; the same command tries again what is missing"
+        )
+    return len(failures)
+
+
+def _report(grid: "Grid", root: Path, format: str) -> None:
+    from iteralign.run.experiment import about, outcomes, tables
+
+    found = outcomes.collect(grid, root)
+    _print(tables.tables(found), about.facts(found), format)
+
+
+def _print(tables: "Sequence[Table]", facts: "Sequence[str]", format: str) -> None:
+    from rich.text import Text
+
+    from iteralign.cli import tabular, terminal
+
+    if format == "text":
+        out = terminal.stdout()
+        with terminal.trimmed(out):
+            for table in tables:
+                tabular.text(out, table)
+            out.print()
+            for fact in facts:
+                out.print(Text(terminal.one_line(fact), style="dim"))
+        return
+    if format == "csv":  # a comment would be no CSV
+        for fact in facts:
+            terminal.note(fact)
+        terminal.write(tabular.comma_separated(tables))
+        return
+    terminal.write(tabular.markdown(tables, facts) if format == "markdown" else tabular.latex(tables, facts))

@@ -1,0 +1,90 @@
+"""Ready: everything about a grid that can be wrong, found before the first run starts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from iteralign.errors import IterAlignError, UserError
+from iteralign.run import build, offline, prices
+from iteralign.run.config import Config
+from iteralign.run.experiment.grid import Cell
+from iteralign.run.material import material, report_probes
+from iteralign.run.overlay import changed
+from iteralign.run.replay import CONFIG, OUTCOME, config_of
+from iteralign.run.runner import RESUMABLE
+
+NOT_COMPARED = ("name",)
+"""What says nothing about what a run does."""
+
+
+def check(cells: Sequence[Cell], out: Path) -> None:
+    """Every arm's prompts, principles, actors and questions, once each; and that no other run lies in a cell's place.
+
+    Loads no weights. Raises UserError, WorldError that name the cell.
+    """
+    seen: set[str] = set()
+    for cell in cells:
+        try:
+            _checked(cell.config, out / cell.place, seen)
+            _same(cell.config, out / cell.place)
+        except IterAlignError as error:
+            raise type(error)(f"{cell.place}: {error}") from None
+
+
+def _checked(config: Config, root: Path, seen: set[str]) -> None:
+    key = config.model_copy(update={"name": "", "seed": 0}).model_dump_json()
+    if key in seen:
+        return
+    seen.add(key)
+    prices.require(config)
+    build.method(config)
+    build.trainer(config, root)
+    folder = Path(build.model_path(config.policy.model))
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise UserError(
+            f"policy.model: {config.policy.model!r} is not a model directory: it has no config.json"
+        )
+    with offline.kept(config):
+        material(config)
+        report_probes(config)
+
+
+def _same(config: Config, root: Path) -> None:
+    """Raises UserError if the directory holds a run that another config made."""
+    old = kept(root)
+    if old is None:
+        return
+    was, now = old.model_dump(mode="json"), config.model_dump(mode="json")
+    keys = [k for k in changed(was, now) if not {k, k.split(".")[0]} & {*RESUMABLE, *NOT_COMPARED}]
+    if keys:
+        raise UserError(
+            f"{root} holds a run with another config ({', '.join(keys)}); choose another --out, or remove it"
+        )
+
+
+def kept(root: Path) -> Config | None:
+    """The config of the run that lies there; None if none has recorded anything. Raises UserError."""
+    return config_of(root) if (root / CONFIG).is_file() and any(root.glob("iterations/*")) else None
+
+
+def named(config: Config, root: Path) -> Config:
+    """The config under the name that the run there has already: a name binds a run, and decides nothing."""
+    old = kept(root)
+    return config if old is None else config.model_copy(update={"name": old.name})
+
+
+def finished(config: Config, root: Path) -> bool:
+    """Whether the very run of this config lies there, done to its end."""
+    if not (root / OUTCOME).is_file():
+        return False
+    old = kept(root)
+    return old is not None and old == config.model_copy(update={"name": old.name})
+
+
+def outcome(root: Path) -> dict[str, Any]:
+    """How the run there ended, as it is written. Raises UserError."""
+    try:
+        return dict(json.loads((root / OUTCOME).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{root / OUTCOME}: cannot be read ({error}); rerun the run's command") from None

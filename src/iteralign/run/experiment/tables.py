@@ -1,0 +1,213 @@
+"""Tables: what an experiment found, as values; how they are written is for `formats` and the command line.
+
+An entry that is missing is None, never zero.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from iteralign import stats
+from iteralign.run.experiment.bench import COLUMNS, Column, columns
+from iteralign.run.experiment.grid import Block
+from iteralign.run.experiment.outcomes import MEASURES, Outcome, Outcomes
+from iteralign.run.experiment.samples import Contrast, Pooled, Seeds, contrast, pooled
+from iteralign.run.experiment.sheet import VANILLA
+
+Kind = Literal["share", "mean", "difference", "p", "count", "of", "usd", "seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A figure. kind: a share or a difference of shares (0 to 1), a mean, a p-value, a count, a count `of` n, money,
+    time. n: items, or runs."""
+
+    value: float
+    kind: Kind
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    label: str
+    entries: tuple[Entry | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows that are compared with each other: those of one block, or of one figure in it."""
+
+    heading: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...] = ()
+
+
+def tables(outcomes: Outcomes) -> tuple[Table, ...]:
+    """All tables of an experiment; of benchmarks only those that it asks for."""
+    asked = outcomes.grid.sheet.benchmarks
+    benches = [t for t in COLUMNS if any(b in asked for b in COLUMNS[t])]
+    return (runs(outcomes), *(benchmarks(outcomes, t) for t in benches), tests(outcomes))
+
+
+POOLED = (
+    "intervals: 95 %, percentile bootstrap over items, all seeds of an item together; "
+    "Wilson's where all items are alike"
+)
+
+
+def runs(outcomes: Outcomes) -> Table:
+    """What became of the runs, on their test probes."""
+    shares = tuple(MEASURES)
+    heads = ("seeds", f"{shares[0]} before", f"{shares[0]} after", *shares[1:], *TOOK)
+    sections = [
+        Section(b.place, tuple(Row(arm, _run_entries(outcomes, b, arm)) for arm in _rows(outcomes)))
+        for b in outcomes.grid.blocks
+    ]
+    notes = (
+        f"shares of the test probes, mean over seeds; {POOLED}",
+        "vanilla: the untrained base, asked as the reference arm asks (its figures before training)",
+        "iterations, principles adopted and oracle calls: mean over seeds",
+        "what the judge could not read counts as unreadable and stays in the denominator of every share",
+    )
+    return Table("outcomes", "Outcomes by arm", heads, tuple(sections), notes)
+
+
+TOOK: dict[str, Callable[[Outcome], int]] = {
+    "iterations": lambda o: o.iterations,
+    "principles": lambda o: o.principles,
+    "oracle calls": lambda o: o.oracle_calls,
+}
+
+
+def _rows(outcomes: Outcomes) -> Sequence[str]:
+    return (VANILLA, *outcomes.grid.arms)
+
+
+def _run_entries(outcomes: Outcomes, block: Block, arm: str) -> tuple[Entry | None, ...]:
+    done = list(outcomes.finished(block, arm).values())
+    first, *rest = MEASURES
+    before: Seeds = {} if arm == VANILLA else outcomes.before(block, arm, first)
+    seeds = None if arm == VANILLA else Entry(len(done), "of", n=len(outcomes.grid.sheet.seeds))
+    return (
+        seeds,
+        _share(pooled(before)),
+        *(_share(pooled(outcomes.probed(block, arm, m))) for m in (first, *rest)),
+        *(Entry(fmean(map(took, done)), "mean", n=len(done)) if done else None for took in TOOK.values()),
+    )
+
+
+def _share(found: Pooled | None) -> Entry | None:
+    if found is None:
+        return None
+    return Entry(found.interval.value, "share", found.interval.low, found.interval.high, found.n)
+
+
+def benchmarks(outcomes: Outcomes, name: str) -> Table:
+    """A figure of a benchmark in each column."""
+    shown = columns(name, outcomes)
+    sections = [
+        Section(b.place, tuple(Row(arm, _bench_entries(outcomes, b, arm, shown)) for arm in _rows(outcomes)))
+        for b in outcomes.grid.blocks
+    ]
+    notes = (f"mean over seeds; {POOLED}", *_notes(outcomes, shown))
+    return Table(name, TITLES[name], tuple(c.name for c in shown), tuple(sections), notes)
+
+
+TITLES = {"truthfulqa": "TruthfulQA", "hhh": "HHH Eval, by category and pooled", "other": "Other benchmarks"}
+
+
+def _bench_entries(
+    outcomes: Outcomes, block: Block, arm: str, shown: Sequence[Column]
+) -> tuple[Entry | None, ...]:
+    found = (pooled(outcomes.benched(block, arm, c.benchmark, c.value)) for c in shown)
+    return tuple(_share(each) for each in found)
+
+
+def _notes(outcomes: Outcomes, shown: Sequence[Column]) -> list[str]:
+    """What guessing scores, where the benchmark says so; and where one benchmark was of different items."""
+    notes = []
+    for benchmark in dict.fromkeys(c.benchmark for c in shown):
+        results = outcomes.of_benchmark(benchmark)
+        for figure in results[0].figures if results else ():
+            if figure.chance is not None and any(figure.name == c.figure for c in shown):
+                notes.append(f"{figure.name}: guessing scores {100 * figure.chance:.1f} %")
+        if len({str(r.source.get("sha256")) for r in results}) > 1:
+            notes.append(
+                f"{benchmark}: not all rows were asked the same items; remove their evaluation folders"
+            )
+    return notes
+
+
+def tests(outcomes: Outcomes) -> Table:
+    """Every arm against the reference, figure by figure."""
+    reference = outcomes.grid.sheet.reference
+    found = [s for b in outcomes.grid.blocks for s in _tests(outcomes, b)]
+    notes = (
+        f"difference: the arm minus {reference}, in percentage points, over the seeds that both have; interval: 95 %, "
+        "percentile bootstrap over items, all seeds of an item together (no width where every item changed alike)",
+        "p: McNemar's exact test, paired by item within each seed; the largest over the seeds. p (Holm): adjusted for "
+        "the rows of the section",
+    )
+    heads = ("seeds", reference, "arm", "difference", "p", "p (Holm)")
+    return Table("tests", f"Against {reference}", heads, tuple(found), notes)
+
+
+def _tests(outcomes: Outcomes, block: Block) -> list[Section]:
+    """A section for each figure that the reference has in this block."""
+    sections = []
+    for name, seeds_of in _figures(outcomes, block).items():
+        samples = {arm: seeds_of(arm) for arm in _rows(outcomes)}
+        reference = samples.pop(outcomes.grid.sheet.reference)
+        if reference:
+            heading = f"{block.place}: {name}"
+            sections.append(Section(heading, _test_rows(samples, reference)))
+    return sections
+
+
+def _figures(outcomes: Outcomes, block: Block) -> Mapping[str, Callable[[str], Seeds]]:
+    """What is tested: the figures on the probes, and of each benchmark the corrected or pooled one."""
+    probes = {m: (lambda arm, m=m: outcomes.probed(block, arm, m)) for m in MEASURES}
+    asked = outcomes.grid.sheet.benchmarks
+    tested = [c for t in COLUMNS for c in columns(t, outcomes) if c.tested and c.benchmark in asked]
+    benches = {
+        f"{c.benchmark}, {c.name}": (lambda arm, c=c: outcomes.benched(block, arm, c.benchmark, c.value))
+        for c in tested
+    }
+    return probes | benches
+
+
+def _test_rows(arms: Mapping[str, Seeds], reference: Seeds) -> tuple[Row, ...]:
+    found = {arm: contrast(seeds, reference) for arm, seeds in arms.items()}
+    p_values = {arm: c.p_value for arm, c in found.items() if c is not None}
+    adjusted = dict(zip(p_values, stats.holm(list(p_values.values())), strict=True))
+    return tuple(
+        Row(arm, _test_entries(found[arm], seeds, reference, adjusted.get(arm)))
+        for arm, seeds in arms.items()
+    )
+
+
+def _test_entries(
+    found: Contrast | None, arm: Seeds, reference: Seeds, adjusted: float | None
+) -> tuple[Entry | None, ...]:
+    if found is None or adjusted is None:
+        return (None, _share(pooled(reference)), _share(pooled(arm)), None, None, None)
+    gap = found.difference
+    return (
+        Entry(found.seeds, "count"),
+        _share(pooled(reference)),
+        _share(pooled(arm)),
+        Entry(gap.value, "difference", gap.low, gap.high, found.n),
+        Entry(found.p_value, "p", n=found.n),
+        Entry(adjusted, "p", n=found.n),
+    )

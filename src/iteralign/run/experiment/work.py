@@ -1,0 +1,88 @@
+"""Work: run and evaluate what is missing of a grid. Whatever stops it, the same call goes on where it was.
+
+A cell is an ordinary run directory; one that ended under the same config is left alone. One cell that fails does
+not lose the others, and one in which another process is at work is left to that process.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from iteralign.errors import IterAlignError
+from iteralign.run.config import Config
+from iteralign.run.experiment import evaluating, ready
+from iteralign.run.experiment.grid import Cell, Grid, vanilla
+from iteralign.run.files import disk
+from iteralign.run.lock import InUse, Lock
+from iteralign.run.runner import execute
+
+Tell = Callable[[str, str], None]
+"""Hears (place, what became of it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One thing to do. `place` is that of its directory under the experiment's."""
+
+    place: str
+    what: str
+    do: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    place: str
+    error: IterAlignError
+
+
+def perform(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> tuple[Failure, ...]:
+    """Do all that is missing of these cells; what failed, with its error. Raises UserError before anything runs."""
+    ready.check(cells, out)
+    evaluating.check(grid.sheet.benchmarks, grid.sheet.benchmark_data)
+    failures: list[Failure] = []
+    for job in _jobs(grid, cells, out, tell):
+        tell(job.place, job.what)
+        try:
+            job.do()
+        except InUse:
+            tell(job.place, "in use by another process; left to it")
+        except IterAlignError as error:
+            failures.append(Failure(job.place, error))
+            tell(job.place, f"failed: {error}")
+    return tuple(failures)
+
+
+def _jobs(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> Iterator[Job]:
+    """What is missing, looked up when its turn comes: an evaluation follows from the run before it."""
+    bases = dict.fromkeys(cell.block for cell in cells)
+    for number, cell in enumerate(cells, 1):
+        root = out / cell.place
+        if bases.pop(cell.block, ...) is None:
+            yield from _evaluations(grid, vanilla(cell.block), grid.base(cell.block), out)
+        if not ready.finished(cell.config, root):
+            config = ready.named(cell.config, root)
+            yield Job(cell.place, f"run {number} of {len(cells)} …", _running(config, root))
+        if ready.finished(cell.config, root):
+            tell(cell.place, f"finished: {ready.outcome(root)['stop_reason']}")
+            yield from _evaluations(grid, cell.place, cell.config, out)
+
+
+def _running(config: Config, root: Path) -> Callable[[], None]:
+    return lambda: execute(config, root)
+
+
+def _evaluations(grid: Grid, place: str, config: Config, out: Path) -> Iterator[Job]:
+    root, data = out / place, grid.sheet.benchmark_data
+    names = evaluating.missing(config, root, grid.sheet.benchmarks, data)
+    if names:
+        yield Job(place, f"evaluating {', '.join(names)} …", lambda: _evaluated(config, root, names, grid))
+
+
+def _evaluated(config: Config, root: Path, names: Sequence[str], grid: Grid) -> None:
+    with disk(root):
+        root.mkdir(parents=True, exist_ok=True)
+    lock = Lock(root)
+    try:
+        evaluating.evaluate(config, root, names, grid.sheet.benchmark_data)
+    finally:
+        lock.release()
