@@ -138,6 +138,10 @@ def identity_of(base: str, revision: str | None) -> str:
     """An id that changes with the weights: a digest of a directory's files, or hub id and revision."""
     folder = Path(base)
     if not folder.is_dir():
+        if Source(base).folder:
+            raise UserError(
+                f"policy.model: {base!r} is not a directory; name a model directory or a hub id (owner/name)"
+            )
         return f"{base}@{revision or 'main'}"
     files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
     if not (folder / "config.json").is_file():
