@@ -57,7 +57,7 @@ def contrast(arm: Seeds, reference: Seeds) -> Contrast | None:
     gaps = [{item: a - b for item, (a, b) in found.items()} for found in pairs.values()]
     items = _by_item(gaps)
     return Contrast(
-        stats.mean([sum(v) / len(v) for v in items.values()]),
+        stats.shift(list(items.values())),
         max(_p_value(list(found.values())) for found in pairs.values()),
         max(map(len, pairs.values())),
         len(pairs),

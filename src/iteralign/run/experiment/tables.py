@@ -155,7 +155,7 @@ def tests(outcomes: Outcomes) -> Table:
     found = [s for b in outcomes.grid.blocks for s in _tests(outcomes, b)]
     notes = (
         f"difference: the arm minus {reference}, in percentage points, over the seeds that both have; interval: 95 %, "
-        "percentile bootstrap over items, all seeds of an item together (no width where every item changed alike)",
+        "percentile bootstrap over items, all seeds of an item together; Wilson's where all items changed alike",
         "p: McNemar's exact test, paired by item within each seed; the largest over the seeds. p (Holm): adjusted for "
         "the rows of the section",
     )
