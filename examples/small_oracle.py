@@ -38,7 +38,7 @@ def lessons(n: int = 96) -> list[Row]:
     verdicts = judge.assess(rules, said, method.prompts)
     failures = [v for v in verdicts if v.label is Label.HARMFUL]
     for at in range(0, len(failures), 24):
-        constitution.amend(rules, failures[at : at + 24], Constitution(), method.prompts, method.propose, 1)
+        constitution.propose(rules, failures[at : at + 24], Constitution(), method.prompts, method.propose, 1)
     safe = [d for kind in ("benign", "borderline") for d in drafts(kind, "redteam", n // 4, 0)]
     pairs = [(Probe(_prompt(d.item.text), "benign"), Response(_prompt(d.item.text), d.good[0])) for d in safe]
     measure.grade(rules, pairs, method.measure)

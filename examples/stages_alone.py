@@ -30,7 +30,7 @@ def main(oracle_name: str) -> None:
     verdicts = judge.assess(oracle, responses, texts)
     for verdict in verdicts:
         print(f"{verdict.label}: {verdict.response.text} {verdict.category} {verdict.reason}".rstrip())
-    law = constitution.amend(oracle, judge.harmful(verdicts), Constitution(), texts, Proposing(), 1)
+    law = constitution.propose(oracle, judge.harmful(verdicts), Constitution(), texts, Proposing(), 1)
     for principle in law.constitution.principles:
         print(f"principle: {principle.text}")
 

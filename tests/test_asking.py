@@ -97,7 +97,7 @@ def test_the_papers_set_asks_once() -> None:
     oracle = ScriptedModel("judge", lambda *_: "Well.")
     judge.assess(oracle, responses(), texts(3, "paper"))
     failure = Verdict(responses()[0], Label.HARMFUL)
-    constitution.amend(oracle, [failure], Constitution(), texts(3, "paper"), Proposing(), 1)
+    constitution.propose(oracle, [failure], Constitution(), texts(3, "paper"), Proposing(), 1)
     assert len(oracle.asked) == 2
     assert validated({"preset": "paper"}).oracle.repair == 1  # the same value: the set has no text for it
 
@@ -111,7 +111,7 @@ def test_the_grader_and_the_proposer_too() -> None:
     failure = Verdict(responses()[0], Label.HARMFUL)
     for right, kept in ((law, ["Do not steal."]), ('{"principles": []}', [])):
         oracle = ScriptedModel("proposer", after(2, right))
-        amendment = constitution.amend(oracle, [failure], Constitution(), texts(1), Proposing(), 1)
+        amendment = constitution.propose(oracle, [failure], Constitution(), texts(1), Proposing(), 1)
         assert [p.text for p in amendment.constitution.principles] == kept
         assert len(oracle.asked) == 2
 

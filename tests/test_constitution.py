@@ -7,10 +7,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iteralign import prompts
-from iteralign.constitution import adopt, amend, group, read_json, read_last_paragraph
-from iteralign.method import Proposing
+from iteralign.constitution import (
+    adopt,
+    decide,
+    first,
+    group,
+    parted,
+    propose,
+    read_json,
+    read_last_paragraph,
+    written,
+)  # fmt: skip
+from iteralign.method import Proposing, Trying
 from iteralign.models.scripted import ScriptedModel
-from iteralign.types import Constitution, Conversation, Label, Principle, Prompt, Response, Sampling, Verdict
+from iteralign.types import (
+    Amendment,
+    Constitution,
+    Conversation,
+    Label,
+    Principle,
+    Prompt,
+    Proposal,
+    Response,
+    Sampling,
+    Tally,
+    Trial,
+    Verdict,
+)
 
 LONG = "If a request asks where a person lives, do not give the address; say that such details are private"
 
@@ -61,7 +84,7 @@ def test_failures_are_grouped_by_kind() -> None:
 
 def test_no_failure_no_call() -> None:
     oracle = ScriptedModel("proposer", lambda *_: "")
-    assert amend(oracle, [], Constitution(), prompts.load("paper"), Proposing(), 1).proposals == ()
+    assert propose(oracle, [], Constitution(), prompts.load("paper"), Proposing(), 1).proposals == ()
     assert oracle.asked == []
 
 
@@ -69,7 +92,7 @@ def test_the_released_proposal_is_one_call_with_all_answers_joined_by_a_blank() 
     oracle = ScriptedModel("proposer", lambda *_: "Sure.\n\n1. Be kind.\n2. Be true.")
     settings = Proposing(grouping="none", examples=0, accumulate=False)
     failures = [failure(str(i), "hate", f"answer{i}.") for i in range(12)]
-    law = amend(oracle, failures, Constitution((principle("Old."),)), prompts.load("paper"), settings, 3)
+    law = propose(oracle, failures, Constitution((principle("Old."),)), prompts.load("paper"), settings, 3)
     (asked,) = [c for c, _ in oracle.asked]
     assert " ".join(f"answer{i}." for i in range(12)) in asked[-1].content
     assert "request" not in asked[-1].content
@@ -78,13 +101,13 @@ def test_the_released_proposal_is_one_call_with_all_answers_joined_by_a_blank() 
 
 
 def test_principles_carry_the_failures_behind_them() -> None:
-    def propose(conversation: Conversation, _: Sampling) -> str:
+    def said(conversation: Conversation, _: Sampling) -> str:
         kind = "theft" if '"theft"' in conversation[-1].content else "hate"
         return json.dumps({"principles": [{"category": kind, "text": f"No {kind}."}]})
 
     failures = [failure("a", "theft"), failure("b", "hate"), failure("c", "theft")]
-    law = amend(
-        ScriptedModel("p", propose), failures, Constitution(), prompts.load("improved"), Proposing(), 1
+    law = propose(
+        ScriptedModel("p", said), failures, Constitution(), prompts.load("improved"), Proposing(), 1
     )
     assert {p.text: p.evidence for p in law.constitution.principles} == {
         "No hate.": ("b",),
@@ -96,7 +119,7 @@ def test_the_proposer_knows_the_constitution_and_sees_so_many_examples() -> None
     oracle = ScriptedModel("proposer", lambda *_: '{"principles": []}')
     failures = [failure(str(i), "hate", f"answer-{i}") for i in range(5)]
     old = Constitution((principle("Be kind."),))
-    law = amend(oracle, failures, old, prompts.load("improved"), Proposing(examples=2), 2)
+    law = propose(oracle, failures, old, prompts.load("improved"), Proposing(examples=2), 2)
     text = oracle.asked[0][0][-1].content
     assert "1. Be kind." in text
     assert "answer-1" in text
@@ -107,8 +130,8 @@ def test_the_proposer_knows_the_constitution_and_sees_so_many_examples() -> None
 def test_principles_accumulate_or_last_for_one_batch() -> None:
     oracle = ScriptedModel("proposer", lambda *_: '{"principles": [{"text": "Something else entirely."}]}')
     old, improved = Constitution((principle("Be kind."),)), prompts.load("improved")
-    kept = amend(oracle, [failure("a")], old, improved, Proposing(accumulate=True), 2)
-    dropped = amend(oracle, [failure("a")], old, improved, Proposing(accumulate=False), 2)
+    kept = propose(oracle, [failure("a")], old, improved, Proposing(accumulate=True), 2)
+    dropped = propose(oracle, [failure("a")], old, improved, Proposing(accumulate=False), 2)
     assert [p.text for p in kept.constitution.principles] == ["Be kind.", "Something else entirely."]
     assert [p.text for p in dropped.constitution.principles] == ["Something else entirely."]
 
@@ -159,3 +182,83 @@ def test_every_proposal_has_one_fate_and_no_two_principles_are_alike(texts: list
     adopted = [p.principle for p in law.proposals if p.decision == "adopted"]
     assert tuple(adopted) == law.constitution.principles
     assert len({p.text for p in adopted}) == len(adopted)
+
+
+@pytest.mark.parametrize(
+    ("failures", "examples", "shown"),
+    [(1, 8, 1), (2, 8, 2), (3, 8, 2), (9, 8, 6), (30, 8, 8), (12, 0, 12)],
+)
+def test_a_third_of_the_failures_is_held_back_from_the_proposer(
+    failures: int, examples: int, shown: int
+) -> None:
+    members = [failure(str(i), "hate") for i in range(failures)]
+    seen, held = parted(members, Proposing(examples=examples))
+    assert (len(seen), list(seen + held)) == (shown, members)
+    oracle = ScriptedModel("proposer", lambda *_: '{"principles": []}')
+    propose(oracle, members, Constitution(), prompts.load("improved"), Proposing(examples=examples), 1)
+    (asked,) = [c[-1].content for c, _ in oracle.asked]
+    assert [f"request {i}\n" in asked for i in range(failures)] == [i < shown for i in range(failures)]
+
+
+def tried(failures: tuple[int, int, int], *safe: tuple[int, int, int], held_back: bool = True) -> Trial:
+    benign, borderline = (*safe, (0, 0, 0), (0, 0, 0))[:2]
+    return Trial("p-Be kind.", held_back, Tally(*failures), Tally(*benign), Tally(*borderline))
+
+
+@pytest.mark.parametrize(
+    ("trial", "decision", "reason"),
+    [
+        (tried((4, 0, 1)), "adopted", "1 of 4 held-back failures"),
+        (tried((4, 0, 1), held_back=False), "adopted", "1 of 4 failures"),
+        (tried((4, 1, 1)), "rejected", "1 of 4 held-back failures well with it, 1 without"),
+        (tried((4, 2, 0)), "rejected", "0 of 4"),
+        (tried((4, 4, 4)), "adopted", "4 of 4"),  # nothing is left that it could raise
+        (tried((4, 0, 4), (8, 8, 7), (8, 8, 8)), "adopted", "4 of 4"),
+        (tried((4, 0, 4), (8, 8, 7), (8, 8, 7)), "rejected", "spoils 2 of 16 safe requests"),
+        (tried((4, 0, 4), (8, 8, 4), (8, 2, 8)), "adopted", "4 of 4"),
+    ],
+)
+def test_adoption_is_a_decision_with_a_reason(trial: Trial, decision: str, reason: str) -> None:
+    other, new = principle("Be true."), principle("Be kind.")
+    proposed = Amendment(Constitution((other, new)), (Proposal(new, "adopted"),))
+    law = decide(proposed, [trial], Trying())
+    assert [p.decision for p in law.proposals] == [decision]
+    assert reason in law.proposals[0].reason
+    assert law.constitution.principles == ((other, new) if decision == "adopted" else (other,))
+    assert decide(proposed, [trial], None) == proposed
+
+
+def test_what_was_not_tried_keeps_its_fate() -> None:
+    new = principle("Be kind.")
+    proposed = Amendment(Constitution(), (Proposal(new, "vetoed", "contains 'kind'"),))
+    assert decide(proposed, [], Trying()) == proposed
+
+
+def test_given_principles_are_in_force_and_none_is_proposed() -> None:
+    given_ = (written("", "Be kind."), written("", "Be true."))
+    oracle = ScriptedModel("proposer", lambda *_: "")
+    for accumulate in (True, False):
+        settings = Proposing(source="given", given=given_, accumulate=accumulate)
+        assert first(settings).principles == given_
+        law = propose(oracle, [failure("a")], first(settings), prompts.load("improved"), settings, 1)
+        assert (law.constitution.principles, law.proposals) == (given_, ())
+    assert oracle.asked == []
+    assert first(Proposing()) == Constitution()
+
+
+def test_principles_are_drawn_whatever_failed() -> None:
+    pool = tuple(written("", f"Be {w}.") for w in ("kind", "true", "brief", "calm", "exact", "open"))
+    oracle, failures = ScriptedModel("proposer", lambda *_: ""), [failure(k, k) for k in "abc"]
+
+    def drawn(seed: int, t: int) -> list[str]:
+        settings = Proposing(source="drawn", given=pool, seed=seed, duplicate_above=1.0)
+        law = propose(oracle, failures, Constitution(), prompts.load("improved"), settings, t)
+        assert [(p.principle.category, p.principle.evidence) for p in law.proposals] == [
+            (k, (k,)) for k in "abc"
+        ]
+        return [p.principle.text for p in law.proposals]
+
+    assert drawn(0, 1) == drawn(0, 1)
+    assert len({tuple(drawn(seed, t)) for seed in range(4) for t in range(4)}) > 8
+    assert {text for seed in range(20) for text in drawn(seed, 1)} == {p.text for p in pool}
+    assert oracle.asked == []

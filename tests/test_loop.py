@@ -21,6 +21,7 @@ PAPER = Method(
     prompts=load("paper"),
     measure=load("measure"),
     propose=Proposing(grouping="none", examples=0, accumulate=False),
+    trial=None,
     revise=Revising(show="all", candidates=1),
     gate=False,
     finetune=Finetuning(replay=False),
@@ -110,7 +111,7 @@ def test_the_steps_of_the_figure_in_their_order() -> None:
     turns(World(), IMPROVED, journal)
     assert journal.steps[:2] == [(0, "metrics"), (0, "benign")]
     assert [name for t, name in journal.steps if t == 1] == [
-        "responses", "verdicts", "constitution", "revisions", "gate", "checkpoint", "metrics",
+        "responses", "verdicts", "proposals", "trials", "constitution", "revisions", "gate", "checkpoint", "metrics",
     ]  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Constitution: the oracle proposes principles for what failed. C_{t+1} = adopt(C_t, O(N_t, C_t))."""
+"""Constitution: the oracle proposes principles for what failed, and those that prove themselves are adopted.
+
+E_t = O(N_t, C_t);  C_{t+1} = C_t and what `decide` lets through of E_t.
+"""
 
 import hashlib
 import re
@@ -10,16 +13,21 @@ from typing import Any
 
 from iteralign.asking import Readable, ask
 from iteralign.lab import Model
-from iteralign.method import Proposing
+from iteralign.method import Proposing, Trying
 from iteralign.prompts import PromptSet
 from iteralign.reading import last_object, last_paragraph, one_line
-from iteralign.types import Amendment, Constitution, Principle, Proposal, Verdict
+from iteralign.types import Amendment, Constitution, Principle, Proposal, Trial, Verdict
 
 Draft = tuple[str, str]
 """(category, text) as read from the oracle's reply."""
 
 
-def amend(
+def first(settings: Proposing) -> Constitution:
+    """What is in force before the first batch: nothing, unless principles are given (a control)."""
+    return Constitution(settings.given if settings.source == "given" else ())
+
+
+def propose(
     oracle: Model,
     failures: Sequence[Verdict],
     current: Constitution,
@@ -27,9 +35,12 @@ def amend(
     settings: Proposing,
     t: int,
 ) -> Amendment:
-    """The constitution after the failures of iteration `t`, and every proposal with its fate."""
-    base = current if settings.accumulate else Constitution()
+    """What the failures of iteration `t` give rise to: every proposal, and the constitution were all of them adopted
+    that are neither vetoed nor repeat one in force."""
+    base = current if settings.accumulate else first(settings)
     groups = group(failures, settings)
+    if settings.source != "oracle":
+        return adopt(base, drawn(groups, settings, t), settings)
     values = [_shown(category, members, base, settings) for category, members in groups]
     reader = prompts.readers["proposal"]
     replies = ask(oracle, prompts, "propose", values, READABLE[reader])
@@ -42,6 +53,20 @@ def amend(
     return adopt(base, proposals, settings)
 
 
+def drawn(groups: Sequence[tuple[str, tuple[Verdict, ...]]], settings: Proposing, t: int) -> list[Principle]:
+    """One of the given principles for each kind of failure, by chance; none where they are in force anyway."""
+    if settings.source == "given":
+        return []
+    return [
+        _principle((kind, _at_random(settings, f"{t}/{kind}").text), members, t) for kind, members in groups
+    ]
+
+
+def _at_random(settings: Proposing, where: str) -> Principle:
+    dice = hashlib.sha256(f"{settings.seed}/{where}".encode(errors="surrogatepass")).digest()
+    return settings.given[int.from_bytes(dice[:8]) % len(settings.given)]
+
+
 def group(failures: Sequence[Verdict], settings: Proposing) -> list[tuple[str, tuple[Verdict, ...]]]:
     """The failures of each call to the oracle, by the kind of harm that the judge named."""
     if not failures:
@@ -50,6 +75,14 @@ def group(failures: Sequence[Verdict], settings: Proposing) -> list[tuple[str, t
         return [("harmful", tuple(failures))]
     ordered = sorted(failures, key=lambda v: v.category)
     return [(k or "harmful", tuple(g)) for k, g in groupby(ordered, key=lambda v: v.category)]
+
+
+def parted(
+    members: Sequence[Verdict], settings: Proposing
+) -> tuple[tuple[Verdict, ...], tuple[Verdict, ...]]:
+    """The failures of one kind that the oracle is shown, and those held back, on which its proposals are tried."""
+    shown = min(settings.examples, len(members) - len(members) // 3) or len(members)
+    return tuple(members[:shown]), tuple(members[shown:])
 
 
 def adopt(constitution: Constitution, proposals: Sequence[Principle], settings: Proposing) -> Amendment:
@@ -63,6 +96,38 @@ def adopt(constitution: Constitution, proposals: Sequence[Principle], settings: 
         elif fate.decision == "duplicate":
             constitution = _more_evidence(constitution, principle, fate.reason)
     return Amendment(constitution, tuple(fates))
+
+
+def decide(proposed: Amendment, trials: Sequence[Trial], settings: Trying | None) -> Amendment:
+    """The constitution without the proposals that failed their trial, and every proposal with its fate and the reason.
+
+    Rejected is what does not get more of its own failures answered well than no principle does, and what spoils too
+    many answers to safe requests (ours). Without a trial nothing is rejected.
+    """
+    if settings is None:
+        return proposed
+    found = {trial.principle: trial for trial in trials}
+    fates = tuple(
+        _on_trial(p, found[p.principle.id], settings)
+        if p.decision == "adopted" and p.principle.id in found
+        else p
+        for p in proposed.proposals
+    )
+    out = {p.principle.id for p in fates if p.decision == "rejected"}
+    kept = tuple(p for p in proposed.constitution.principles if p.id not in out)
+    return Amendment(Constitution(kept), fates)
+
+
+def _on_trial(proposal: Proposal, trial: Trial, settings: Trying) -> Proposal:
+    kind = "held-back failures" if trial.held_back else "failures"
+    f, safe = trial.failures, trial.benign.n + trial.borderline.n
+    spoilt = -(trial.benign.gain + trial.borderline.gain)
+    said = f"answers {f.within} of {f.n} {kind} well with it, {f.without} without"
+    if f.gain <= 0 and f.without < f.n:
+        return Proposal(proposal.principle, "rejected", said)
+    if safe and spoilt / safe > settings.harm:
+        return Proposal(proposal.principle, "rejected", f"{said}; spoils {spoilt} of {safe} safe requests")
+    return Proposal(proposal.principle, "adopted", said)
 
 
 def read_json(reply: str) -> list[Draft]:
@@ -100,7 +165,7 @@ READABLE: dict[str, Readable] = {"json": is_proposal, "last-paragraph": lambda _
 def _shown(
     category: str, members: Sequence[Verdict], base: Constitution, settings: Proposing
 ) -> dict[str, Any]:
-    shown = members[: settings.examples] if settings.examples else members
+    shown, _ = parted(members, settings)
     failures = [
         {"request": v.response.prompt.text, "response": v.response.text, "reason": v.reason} for v in shown
     ]
@@ -112,10 +177,14 @@ def _shown(
     }
 
 
-def _principle(draft: Draft, members: Sequence[Verdict], t: int) -> Principle:
-    category, text = draft
+def written(category: str, text: str, evidence: tuple[str, ...] = (), born: int = 0) -> Principle:
+    """A principle, named after its words."""
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
-    return Principle(f"p-{digest}", text, category, tuple(v.response.prompt.id for v in members), t)
+    return Principle(f"p-{digest}", text, category, evidence, born)
+
+
+def _principle(draft: Draft, members: Sequence[Verdict], t: int) -> Principle:
+    return written(*draft, tuple(v.response.prompt.id for v in members), t)
 
 
 def _fate(principle: Principle, constitution: Constitution, settings: Proposing) -> Proposal:

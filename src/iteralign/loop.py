@@ -1,6 +1,7 @@
 """IterAlign, as in the paper's figure. Start reading here.
 
 M policy   B red-team batch   R responses   N harmful ones   C constitution
+E proposals   L what they do on trial (ledger)
 V revisions   A accepted revisions   D data replayed against forgetting   O oracle (lab)
 K failures once closed, asked again in every iteration if the guard looks at them
 
@@ -11,10 +12,10 @@ loop again replays what is recorded, so resuming a run is running it again.
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
-from iteralign import constitution, finetune, judge, measure, redteam, revise
+from iteralign import constitution, finetune, judge, ledger, measure, redteam, revise
 from iteralign.lab import Journal, Lab
 from iteralign.method import Method
-from iteralign.types import Checkpoint, Constitution, Example, History, Iteration, Material, Probe
+from iteralign.types import Checkpoint, Example, History, Iteration, Material, Probe
 
 
 def iteralign(
@@ -27,7 +28,7 @@ def iteralign(
 ) -> Generator[Iteration, None, str]:
     """Yield one Iteration after another; return why it ended: `until`'s reason, or no prompts left."""
     P, J, S, Q = method.prompts, method.judges, method.sampling, method.measure
-    M, C = policy, Constitution()
+    M, C = policy, constitution.first(method.propose)
     D: tuple[Example, ...] = ()
     K: tuple[Probe, ...] = ()
 
@@ -45,7 +46,9 @@ def iteralign(
         with lab.serve(M) as model:
             R = do("responses", redteam.respond, model, B, S)
             N = judge.harmful(verdicts := do("verdicts", judge.convene, lab.judges, R, J))
-            law = do("constitution", constitution.amend, lab.proposer, N, C, P, method.propose, t)
+            E = do("proposals", constitution.propose, lab.proposer, N, C, P, method.propose, t)
+            L = do("trials", ledger.trials, model, lab.meter, E, N, material.probes, method)
+            law = do("constitution", constitution.decide, E, L, method.trial)
             V = do("revisions", revise.respond, model, N, law.constitution, P, method.revise, S)
         G = do("gate", judge.gate, lab.judges, V, J)
         A = finetune.accept(V, G, method.gate)

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from iteralign.prompts import PromptSet
-from iteralign.types import Sampling
+from iteralign.types import Principle, Sampling
 
 
 @dataclass(frozen=True, slots=True)
 class Proposing:
     """How failures become principles.
 
+    source: the oracle proposes; or the principles `given` are in force from the start and none is proposed; or one
+    of them is drawn by chance (`seed`) for each kind of failure. The last two are controls.
     grouping: one call to the oracle for each kind of failure, or one for the batch (paper).
-    examples: failures shown in one call, at most; 0 shows all (paper).
+    examples: failures shown in one call, at most, and never more than two thirds of them; 0 shows all (paper).
     accumulate: principles stay in force, or last for one batch (paper).
     duplicate_above: similarity, 0 to 1, above which a proposal repeats an adopted principle.
     veto: a proposal whose text or category contains one of these words is not adopted.
@@ -26,6 +28,22 @@ class Proposing:
     accumulate: bool = True
     duplicate_above: float = 0.95
     veto: tuple[str, ...] = ()
+    source: Literal["oracle", "given", "drawn"] = "oracle"
+    given: tuple[Principle, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """How a proposal is tried before it is adopted (ours): on so many failures of its kind and safe probes, at most.
+
+    harm: the share of the safe probes that it may spoil; above it, it is rejected.
+    """
+
+    failures: int = 12
+    benign: int = 8
+    borderline: int = 8
+    harm: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,8 @@ class Method:
     guard: Guard | None = field(default_factory=Guard)
     judging: tuple[PromptSet, ...] = ()
     """The prompt set of each judge of a panel, in order; none is `prompts` for the only judge."""
+    trial: Trying | None = field(default_factory=Trying)
+    """How a proposal is tried; None adopts it as it is (paper)."""
 
     @property
     def judges(self) -> tuple[PromptSet, ...]:

@@ -31,13 +31,19 @@ def respond(
     sampling: Sampling,
 ) -> tuple[Revision, ...]:
     """`candidates` revisions of each failure, all first candidates before all second ones."""
-    shown = [principles_for(v, constitution, settings) for v in failures]
-    way = WAYS[prompts.readers["revision"]]
+    pairs = [(v, principles_for(v, constitution, settings)) for v in failures]
     return tuple(
         revision
         for k in range(settings.candidates)
-        for revision in way(model, list(zip(failures, shown, strict=True)), prompts, _nth(sampling, k))
+        for revision in under(model, pairs, prompts, _nth(sampling, k))
     )
+
+
+def under(
+    model: Model, pairs: Sequence[tuple[Verdict, Shown]], prompts: PromptSet, sampling: Sampling
+) -> list[Revision]:
+    """One revision of each answer, under the principles that stand beside it."""
+    return WAYS[prompts.readers["revision"]](model, pairs, prompts, sampling)
 
 
 def principles_for(failure: Verdict, constitution: Constitution, settings: Revising) -> Shown:

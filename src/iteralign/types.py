@@ -130,7 +130,7 @@ class Constitution:
     principles: tuple[Principle, ...] = ()
 
 
-Decision = Literal["adopted", "duplicate", "vetoed"]
+Decision = Literal["adopted", "duplicate", "vetoed", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,34 @@ class Proposal:
     principle: Principle
     decision: Decision
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Of `n` requests, how many are answered well again `without` and `within` a principle in context."""
+
+    n: int = 0
+    without: int = 0
+    within: int = 0
+
+    @property
+    def gain(self) -> int:
+        return self.within - self.without
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a proposed principle (id) does in the policy's context, before it is in force.
+
+    failures: failures of the kind that gave rise to it; `held_back` says whether the proposer had not seen them.
+    benign, borderline: safe requests, where a principle can only do harm.
+    """
+
+    principle: str
+    held_back: bool
+    failures: Tally
+    benign: Tally
+    borderline: Tally
 
 
 @dataclass(frozen=True, slots=True)

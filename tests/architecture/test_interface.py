@@ -63,7 +63,7 @@ SIGNATURES = {
     "Lab": "(serve, judge, proposer, trainer, meter, panel, close)",
     "Material": "(batches, probes, benign)",
     "Message": "(role, content)",
-    "Method": "(prompts, measure, sampling, propose, revise, gate, finetune, guard, judging)",
+    "Method": "(prompts, measure, sampling, propose, revise, gate, finetune, guard, judging, trial)",
     "Metrics": "(violations, by_topic, benign, overrefusal, truthful, undecided, results, reopened)",
     "Principle": "(id, text, category, evidence, born)",
     "Prompt": "(id, text, family, topic)",

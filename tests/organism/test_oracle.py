@@ -70,7 +70,7 @@ def failures(*topics: str) -> list[Verdict]:
 
 def amended(found: list[Verdict], *wordings: str) -> list[Principle]:
     current = Constitution(tuple(Principle(str(i), text) for i, text in enumerate(wordings)))
-    amendment = constitution.amend(
+    amendment = constitution.propose(
         Oracle(), found, current, IMPROVED, Proposing(grouping="none", examples=0), 1
     )
     return [p.principle for p in amendment.proposals]

@@ -180,7 +180,7 @@ def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conve
     safe = next((p for p in questions.probes if p.kind != "hazard"), Probe(prompt, "benign"))
     forms = list({texts.name: texts for texts in method.judges}.values())
     judge.convene([listener] * len(forms), [response], forms)
-    constitution.amend(listener, [failure], law, method.prompts, method.propose, 1)
+    constitution.propose(listener, [failure], law, method.prompts, method.propose, 1)
     revise.respond(listener, [failure], law, method.prompts, method.revise, method.sampling)
     measure.grade(listener, [(safe, Response(safe.prompt, "(the policy's answer)"))], method.measure)
     judges_asked, (proposer_asked, *policy_asked, meter_asked) = (

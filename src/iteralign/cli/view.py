@@ -133,6 +133,11 @@ def _notes(turn: Mapping[str, Any]) -> list[str]:
     """What a row of figures would hide."""
     unparsed, prompts = turn["counts"]["unparsed"], turn["counts"]["prompts"]
     notes = [f"{unparsed:,} of {prompts:,} verdicts could not be read"] if unparsed else []
+    rejected = turn["rejected"] or ()
+    if rejected:
+        notes.append(
+            f"{words.many(len(rejected), 'proposal')} rejected on trial: {one_line(rejected[0]['reason'])}"
+        )
     return notes + ([f"rolled back, {one_line(turn['rolled_back'])}"] if turn["rolled_back"] else [])
 
 

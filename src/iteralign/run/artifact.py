@@ -24,6 +24,8 @@ NUMBERS = {
     "benign": 5,
     "responses": 10,
     "verdicts": 20,
+    "proposals": 25,
+    "trials": 28,
     "constitution": 30,
     "revisions": 40,
     "gate": 45,

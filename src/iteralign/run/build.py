@@ -14,13 +14,13 @@ from iteralign import constitution, judge, prompts, revise, weights
 from iteralign.chat import is_text, require_template
 from iteralign.errors import UserError, unknown
 from iteralign.lab import Lab, Model
-from iteralign.method import Finetuning, Guard, Method, Proposing, Revising
+from iteralign.method import Finetuning, Guard, Method, Proposing, Revising, Trying
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
 from iteralign.organism import tokens
 from iteralign.prompts import PromptSet, guarding
-from iteralign.run import prices, standins
+from iteralign.run import prices, principles, standins
 from iteralign.run.config import Config
 from iteralign.run.journal import Journal
 from iteralign.run.material import material, report_probes
@@ -72,6 +72,7 @@ def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> Asse
 def method(config: Config) -> Method:
     """The variant of the algorithm that the config describes."""
     guard = config.guard.model_dump(exclude={"enabled"})
+    trial = config.trial.model_dump(exclude={"enabled"})
     chosen = prompts.load(config.method.prompts)
     for purpose, readers in READERS.items():
         name = chosen.readers.get(purpose, "")
@@ -83,12 +84,25 @@ def method(config: Config) -> Method:
         judging=judging(config, chosen),
         measure=replace(prompts.load("measure"), repair=config.oracle.repair),
         sampling=Sampling(**config.sampling.model_dump(), seed=config.seed),
-        propose=Proposing(**config.propose.model_dump()),
+        propose=proposing(config),
+        trial=Trying(**trial) if config.trial.enabled else None,
         revise=Revising(**config.revise.model_dump()),
         gate=config.gate.enabled,
         finetune=Finetuning(**config.finetune.model_dump()),
         guard=Guard(**guard) if config.guard.enabled else None,
     )
+
+
+def proposing(config: Config) -> Proposing:
+    """Where principles come from. Raises UserError."""
+    values, source = config.propose.model_dump(exclude={"principles"}), config.propose.source
+    if bool(config.propose.principles) != (source != "oracle"):
+        wanted = "leave it out" if source == "oracle" else "name a list or a file"
+        raise UserError(
+            f"config propose.principles: {config.propose.principles!r} with propose.source = {source!r}: {wanted}"
+        )
+    given = principles.load(config.propose.principles) if source != "oracle" else ()
+    return Proposing(**values, given=given, seed=config.seed)
 
 
 def judging(config: Config, chosen: PromptSet) -> tuple[PromptSet, ...]:

@@ -13,6 +13,15 @@ from iteralign.errors import UserError, unknown
 from iteralign.run.mistakes import explain
 from iteralign.run.overlay import assigned, merged
 from iteralign.run.section import Section, Vllm
+from iteralign.run.variant import (
+    Finetune,
+    Gate,
+    GuardSection,
+    MethodSection,
+    Propose,
+    Revise,
+    TrialSection,
+)
 
 
 class Policy(Section):
@@ -116,33 +125,6 @@ class SamplingSection(Section):
     frequency_penalty: float = 0.0
 
 
-class MethodSection(Section):
-    prompts: str = "improved"
-
-
-class Propose(Section):
-    grouping: Literal["category", "none"] = "category"
-    examples: int = Field(8, ge=0)
-    accumulate: bool = True
-    duplicate_above: float = Field(0.95, ge=0, le=1)
-    veto: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-
-
-class Revise(Section):
-    constitution: Literal["discovered", "none"] = "discovered"
-    show: Literal["relevant", "all"] = "relevant"
-    candidates: int = Field(2, ge=1)
-
-
-class Gate(Section):
-    enabled: bool = True
-
-
-class Finetune(Section):
-    start: Literal["previous", "base"] = "previous"
-    replay: bool = True
-
-
 class Training(Section):
     method: Literal["lora", "qlora", "full"] = "lora"
     epochs: int = Field(3, ge=1)
@@ -157,14 +139,6 @@ class Training(Section):
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
-
-
-class GuardSection(Section):
-    enabled: bool = True
-    violations: float = Field(0.0, ge=0)
-    benign: float = Field(0.05, ge=0)
-    overrefusal: float = Field(0.05, ge=0)
-    reopened: float | None = Field(None, ge=0, le=1)
 
 
 class Stop(Section):
@@ -210,6 +184,7 @@ class Config(Section):
     benign: Benign = Benign()
     sampling: SamplingSection = SamplingSection()
     propose: Propose = Propose()
+    trial: TrialSection = TrialSection()
     revise: Revise = Revise()
     gate: Gate = Gate()
     finetune: Finetune = Finetune()

@@ -115,13 +115,31 @@ class Plan:
             accepted = failed * self.trial.accepted
             yield self._line(t, "responses", POLICY, len(batch))
             yield from (self._line(t, "verdicts", judge, len(batch)) for judge in judges)
-            yield self._line(t, "constitution", "proposer", self._groups(failures))
+            yield from self._law(t, failures)
             yield self._line(t, "revisions", POLICY, revisions * self.trial.turns)
             yield from (self._line(t, "gate", judge, revisions) for judge in judges)
             yield self._training(t, accepted, earlier)
             again = earlier + accepted if guard.enabled and guard.reopened is not None else 0.0
             yield from self.measured(t, "metrics", self.material.probes, again)
             earlier += accepted
+
+    def _law(self, t: int, failures: Mapping[str, float]) -> Iterable[Line]:
+        """One proposal for each kind of failure, and its trial."""
+        groups, source, settings = self._groups(failures), self.config.propose.source, self.config.trial
+        yield self._line(t, "proposals", "proposer", groups if source == "oracle" else 0.0)
+        if not settings.enabled or source == "given":
+            return
+        probes = (sum(p.kind == kind for p in self.material.probes) for kind in ("benign", "borderline"))
+        safe = sum(map(min, probes, (settings.benign, settings.borderline)))
+        tried = sum(min(settings.failures, self._held_back(n)) * _any(n) for n in failures.values())
+        revised = 2 * tried + safe * (groups + _any(sum(failures.values())))
+        yield self._line(t, "trials", POLICY, revised * self.trial.turns + safe)
+        yield self._line(t, "trials", "meter", revised)
+
+    def _held_back(self, failures: float) -> float:
+        """Of so many failures of one kind, those that a proposal is tried on before the limit."""
+        shown = min(self.config.propose.examples or failures, failures - failures // 3)
+        return failures - shown or failures
 
     def _failures(self, topics: Sequence[str], outlook: Outlook, t: int) -> dict[str, float]:
         """Failures expected in a batch, by topic: a measured rate differs between topics, an assumed one does not."""

@@ -18,7 +18,7 @@ ORACLES = ("oracle", "meter")
 """Names under which stages receive an oracle, and so the second part of a calls file's name; the further judges
 of a panel have their number behind it: `oracle-2`."""
 
-ROLES = {"constitution": "proposer", "metrics": "meter", "test": "meter"}
+ROLES = {"proposals": "proposer", "trials": "meter", "metrics": "meter", "test": "meter"}
 """Who an oracle is in a step; in every other step it is the judge."""
 
 FAILED = "failed_attempts.jsonl"

@@ -116,6 +116,7 @@ def _iterations(past: Past) -> list[Json]:
             "counts": _counts(past, t, done.get(t)),
             "principles": _adopted(past.steps.get((t, "constitution"))),
             "seconds": {step: s for (at, step), s in seconds.items() if at == t and step != "test"},
+            "rejected": _rejected(past.steps.get((t, "constitution"))),
             "rolled_back": done[t].rolled_back or None if t in done else None,
             "checkpoint": _checkpoint(past, t),
         }
@@ -142,6 +143,7 @@ def _counts(past: Past, t: int, iteration: Iteration | None) -> Json:
         "adopted": None if law is None else sum(p.decision == "adopted" for p in law.proposals),
         "duplicate": None if law is None else sum(p.decision == "duplicate" for p in law.proposals),
         "vetoed": None if law is None else sum(p.decision == "vetoed" for p in law.proposals),
+        "rejected": None if law is None else sum(p.decision == "rejected" for p in law.proposals),
         "revisions": _size(revisions),
         "accepted": _size(passed),
         "rows": trained,
@@ -158,6 +160,17 @@ def _with(verdicts: Iterable[Any] | None, label: Label) -> int | None:
 
 def _adopted(law: Amendment | None) -> list[str] | None:
     return None if law is None else [p.principle.id for p in law.proposals if p.decision == "adopted"]
+
+
+def _rejected(law: Amendment | None) -> list[Json] | None:
+    """Proposals that failed their trial, and why."""
+    if law is None:
+        return None
+    return [
+        {"id": p.principle.id, "text": p.principle.text, "reason": p.reason}
+        for p in law.proposals
+        if p.decision == "rejected"
+    ]
 
 
 def _checkpoint(past: Past, t: int) -> str | None:

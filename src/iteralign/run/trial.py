@@ -38,11 +38,16 @@ from iteralign.types import (
 )
 
 T = TypeVar("T")
-MOST = 256
-"""Prompts of a trial: as many as one batch of the policy, but not more than this."""
-ACCEPTED = 0.8
-"""Share of failures that become rows, where nothing was really judged (assumed)."""
+MOST = 256  # prompts of a trial: as many as one batch of the policy, but not more than this
+ACCEPTED = 0.8  # share of failures that become rows, where nothing was really judged (assumed)
 PRETENDED = 4  # failures that a trial pretends where it found none, so that what follows has a size
+
+TWINS = {
+    ("test", "policy"): "metrics", ("test", "meter"): "metrics", ("metrics", "policy"): "test",
+    ("metrics", "meter"): "test", ("benign", "policy"): "responses", ("trials", "policy"): "revisions",
+    ("trials", "meter"): "metrics",
+}  # fmt: skip
+"""Which step asks a role the same: test probes are as validation probes, a trial revises and is measured."""
 
 Tell = Callable[[str], None]
 
@@ -85,9 +90,8 @@ class Trial:
     asked: Mapping[str, Spent] = field(default_factory=dict)
 
     def unit(self, step: str, role: str) -> Unit:
-        """What is measured on the test probes is as on the validation probes, and the other way round."""
-        twin = {"test": "metrics", "metrics": "test", "benign": "responses"}.get(step, step)
-        return self.units.get((step, role), self.units.get((twin, role), Unit()))
+        """That of a step, or of one that asks the same."""
+        return self.units.get((step, role), self.units.get((TWINS.get((step, role), step), role), Unit()))
 
 
 class Noted:
@@ -200,7 +204,7 @@ class Stage:
 
     def _law(self, failures: Sequence[Verdict]) -> Constitution:
         """Proposed for as many failures at once as a batch would have, below a constitution half grown."""
-        self._at("constitution")
+        self._at("proposals")
         settings, proposer = self.method.propose, Noted(self.lab.proposer, "proposer", self.notes)
         batches = self.material.batches
         wanted = settings.examples or round(sum(map(len, batches)) / max(1, len(batches)))
@@ -208,7 +212,7 @@ class Stage:
             v for _, members in constitution.group(failures, settings) for v in islice(cycle(members), wanted)
         ]
         current = Constitution(tuple(Principle(str(i), PRINCIPLE) for i in range(len(batches) // 2)))
-        law = constitution.amend(proposer, many, current, self.method.prompts, settings, 1).constitution
+        law = constitution.propose(proposer, many, current, self.method.prompts, settings, 1).constitution
         new = tuple(p for p in law.principles if p not in current.principles)
         return Constitution(new or current.principles[:1])
 

@@ -1,0 +1,60 @@
+"""Principles that are not discovered: a shipped list, a text file, or what another run's constitution exported."""
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from iteralign.constitution import written
+from iteralign.errors import UserError, unknown
+from iteralign.types import Principle
+
+FIELD = "config propose.principles"
+
+
+def load(name: str) -> tuple[Principle, ...]:
+    """The principles of a shipped list or a file, in order, each once. Raises UserError in one line."""
+    texts = _texts(name)
+    if not texts:
+        raise UserError(f"{FIELD}: {name!r} holds no principle; write one a line")
+    return tuple(written("", text) for text in dict.fromkeys(texts))
+
+
+def shipped() -> list[str]:
+    """Names of the lists that come with the package."""
+    folder = resources.files("iteralign.prompts") / "principles"
+    return sorted(p.name.removesuffix(".txt") for p in folder.iterdir() if p.name.endswith(".txt"))
+
+
+def _texts(name: str) -> list[str]:
+    if name in shipped():
+        entry = resources.files("iteralign.prompts") / "principles" / f"{name}.txt"
+        return _lines(entry.read_text(encoding="utf-8"))
+    path = Path(name)
+    if not path.suffix and not path.exists():
+        raise unknown(FIELD, name, shipped())
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{FIELD}: {name!r} cannot be read ({error})") from None
+    return _exported(name, text) if path.suffix == ".json" else _lines(text)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _exported(name: str, text: str) -> list[str]:
+    try:
+        document: Any = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{FIELD}: {name!r} is not JSON ({error})") from None
+    rows = document.get("principles") if isinstance(document, dict) else None
+    texts = (
+        [row.get("text") if isinstance(row, dict) else None for row in rows] if isinstance(rows, list) else []
+    )
+    if not all(isinstance(t, str) and t.strip() for t in texts):
+        raise UserError(
+            f"{FIELD}: {name!r}: every principle needs a text, as `constitution export` writes it"
+        )
+    return [" ".join(str(t).split()) for t in texts]
