@@ -93,8 +93,25 @@ def test_an_ablation_differs_from_improved_by_one_value() -> None:
 def test_the_paper_s_arm_is_the_one_of_the_family_benchmark() -> None:
     found = grid.load("organism")
     (cell,) = found.only("*/paper/seed-0")
-    wanted = load("quickstart", ["preset=paper", "policy.template=chat"])
+    wanted = load("quickstart", ["preset=paper", "policy.template=chat", "stop.patience=8"])
     assert cell.config.model_copy(update={"name": wanted.name}) == wanted
+
+
+def test_the_controls_are_what_they_are_called() -> None:
+    from iteralign.run.build import method
+
+    found = grid.load("organism")
+    arms = {a: method(found.of(found.blocks[0], a)[0].config) for a in found.arms}
+    assert {a: (m.propose.source, m.trial is not None) for a, m in arms.items()} == {
+        "improved": ("oracle", True),
+        "paper": ("oracle", False),
+        "self-revision": ("oracle", True),
+        "fixed": ("given", True),
+        "random": ("drawn", False),
+    }
+    assert arms["self-revision"].revise.constitution == "none"
+    assert arms["fixed"].propose.given
+    assert arms["random"].propose.given
 
 
 SMALL = 'name = "x"\nseeds = [0]\nreference = "a"\n[arms.a]\n'

@@ -15,7 +15,7 @@ from iteralign.run.config import Config
 from iteralign.run.experiment import evaluating, grid, outcomes, ready, work
 from iteralign.run.files import comparable
 from iteralign.run.lock import Lock
-from iteralign.run.replay import config_of
+from iteralign.run.replay import config_of, outcome_of
 
 OUT = Path("out")
 RUN = "model/organism/{}/seed-{}".format
@@ -42,10 +42,10 @@ class Lab:
     def evaluate(self, config: Config, root: Path, wanted: Sequence[str], data: Mapping[str, str]) -> None:
         place = root.relative_to(OUT).as_posix()
         self.evaluated.append((place, tuple(wanted)))
-        ended = (root / "outcome.json").is_file()
+        ended = outcome_of(root)
         subject = {
             "model": str(root) if ended else config.policy.model,
-            "checkpoint": ready.outcome(root)["policy"]["id"] if ended else "base",
+            "checkpoint": ended.policy.id if ended else "base",
         }
         record = Record("i", "", "q", "right", False)
         for name in wanted:
@@ -158,8 +158,13 @@ def test_a_longer_stop_rule_goes_on_with_a_finished_run(lab: Lab, sheet: Path) -
     lab.perform(sheet, ALL[0])
     text = sheet.read_text(encoding="utf-8")
     sheet.write_text(text.replace("gate.enabled = true", "stop.target = 0.5"), encoding="utf-8")
+    lab.fails = {ALL[0]: WorldError("away")}
     lab.perform(sheet, ALL[0])
-    assert lab.ran == [ALL[0], ALL[0]]
+    assert outcome_of(OUT / ALL[0]) is None, "the old ending is not that of the longer rule"
+    lab.fails = {}
+    lab.perform(sheet, ALL[0])
+    assert lab.ran == [ALL[0]] * 3
+    assert outcome_of(OUT / ALL[0]) is not None
 
 
 def benched(sheet: Path, text: str = 'benchmarks = ["hhh", "violations", "helpfulness"]') -> None:

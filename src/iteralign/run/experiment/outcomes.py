@@ -12,7 +12,7 @@ from iteralign.run.experiment import evaluating, ready
 from iteralign.run.experiment.grid import Block, Grid, vanilla
 from iteralign.run.experiment.samples import Sample, Seeds
 from iteralign.run.experiment.sheet import VANILLA
-from iteralign.run.replay import step_value
+from iteralign.run.replay import outcome_of, step_value
 from iteralign.run.summary import summarise
 from iteralign.types import Metrics
 
@@ -94,7 +94,8 @@ def collect(grid: Grid, out: Path) -> Outcomes:
 
 
 def _outcome(root: Path) -> Outcome:
-    said, last = summarise(root), int(ready.outcome(root)["t"])
+    said, ended = summarise(root), outcome_of(root)
+    last = ended.t if ended else 0
     return Outcome(
         _samples(root, 0),
         _samples(root, last),

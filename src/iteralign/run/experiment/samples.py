@@ -40,12 +40,13 @@ class Contrast:
     seeds: int
 
 
-def pooled(seeds: Seeds) -> Pooled | None:
-    """The mean with its interval; None of nothing."""
+def pooled(seeds: Seeds, signed: bool = False) -> Pooled | None:
+    """The mean with its interval; None of nothing. signed: values are -1 to 1."""
     items = _by_item(seeds.values())
     if not items:
         return None
-    return Pooled(stats.clustered(list(items.values())), len(items), len(seeds))
+    of = stats.shift if signed else stats.clustered
+    return Pooled(of(list(items.values())), len(items), len(seeds))
 
 
 def contrast(arm: Seeds, reference: Seeds) -> Contrast | None:

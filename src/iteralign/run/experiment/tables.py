@@ -107,10 +107,10 @@ def _run_entries(outcomes: Outcomes, block: Block, arm: str) -> tuple[Entry | No
     )
 
 
-def _share(found: Pooled | None) -> Entry | None:
+def _share(found: Pooled | None, kind: Kind = "share") -> Entry | None:
     if found is None:
         return None
-    return Entry(found.interval.value, "share", found.interval.low, found.interval.high, found.n)
+    return Entry(found.interval.value, kind, found.interval.low, found.interval.high, found.n)
 
 
 def benchmarks(outcomes: Outcomes, name: str) -> Table:
@@ -130,8 +130,8 @@ TITLES = {"truthfulqa": "TruthfulQA", "hhh": "HHH Eval, by category and pooled",
 def _bench_entries(
     outcomes: Outcomes, block: Block, arm: str, shown: Sequence[Column]
 ) -> tuple[Entry | None, ...]:
-    found = (pooled(outcomes.benched(block, arm, c.benchmark, c.value)) for c in shown)
-    return tuple(_share(each) for each in found)
+    found = {c: pooled(outcomes.benched(block, arm, c.benchmark, c.value), c.signed) for c in shown}
+    return tuple(_share(each, "difference" if c.signed else "share") for c, each in found.items())
 
 
 def _notes(outcomes: Outcomes, shown: Sequence[Column]) -> list[str]:
