@@ -205,12 +205,12 @@ def test_stage_runs_up_to_the_stage_and_no_further(here: Path, call: Callable[..
     said = call("stage", "constitution", "half", "-t", "2")
     assert said.code == 0
     artifact = json.loads(said.out)
-    assert artifact["stage"] == "iteralign.constitution.amend"
+    assert artifact["stage"] == "iteralign.constitution.decide"
     assert len(artifact["value"]["constitution"]["principles"]) == 4
     assert "iteration 2: judging the answers" in said.err
     folder = here / "runs" / "half" / "iterations" / "002"
     assert sorted(p.name for p in folder.glob("*.json")) == [
-        "10_responses.json", "20_verdicts.json", "30_constitution.json"
+        "10_responses.json", "20_verdicts.json", "25_proposals.json", "28_trials.json", "30_constitution.json",
     ]  # fmt: skip
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from iteralign.run import build, config, planner, runner
+from iteralign.run import build, config, planner, runner, spending
+from iteralign.run.calibration import Calibration, Stage, Training, Unit, spaced
 from iteralign.run.plan import Outlook, Plan
 from iteralign.run.purse import BudgetSpent
 from iteralign.run.summary import summarise
-from iteralign.run.trial import Stage, Training, Trial, Unit, spaced
 from iteralign.stats import rate
 from iteralign.types import Checkpoint
 
@@ -42,11 +42,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
 
 @pytest.fixture(scope="module")
 def calibrated(done: tuple[Any, Path], tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """The plan after a trial with the very actors of the rehearsal."""
+    """The plan after a calibration with the very actors of the rehearsal."""
     values, _ = done
     plan = planner.plan(values)
     lab = rehearsal.lab(
-        tmp_path_factory.mktemp("trial"), rehearsal.GAPS, "", _purse(values, tmp_path_factory)
+        tmp_path_factory.mktemp("calibration"), rehearsal.GAPS, "", _purse(values, tmp_path_factory)
     )
     stage = Stage(values, build.method(values), plan.material, lab, tmp_path_factory.getbasetemp(), real=True)
     rehearsal.learn(values)
@@ -71,7 +71,31 @@ def test_calls_are_exact_where_the_failures_are_known(done: tuple[Any, Path], ca
     oracle = summary["oracle"]["by_role"]
     revisions = sum(i["counts"]["revisions"] for i in summary["iterations"])
     assert total.by_role["judge"].calls + revisions == oracle["judge"]["calls"]
-    assert total.by_role["meter"].calls == oracle["meter"]["calls"]
+    assert total.by_role["meter"].calls + tried(root) == oracle["meter"]["calls"]
+
+
+def tried(root: Path) -> int:
+    """Calls of the meter in trials."""
+    costs = spending.costs(root)
+    return sum(c.by_role["meter"].calls for (_, step), c in costs.items() if step == "trials" and c.by_role)
+
+
+def test_trials_are_planned(done: tuple[Any, Path], calibrated: Plan) -> None:
+    """Of the first iteration, whose failures the calibration has seen."""
+    _, root = done
+    (line,) = [
+        x
+        for x in calibrated._loop(calibrated.outlooks[1], 1)
+        if (x.t, x.step, x.role) == (1, "trials", "meter")
+    ]
+    assert line.calls == pytest.approx(spending.costs(root)[1, "trials"].by_role["meter"].calls, rel=0.2)
+
+
+def test_nothing_is_tried_where_trials_are_off_or_nothing_is_proposed(done: tuple[Any, Path]) -> None:
+    values, _ = done
+    for section in ({"trial": {"enabled": False}}, {"propose": {"source": "given", "principles": "generic"}}):
+        plan = planner.plan(rehearsal.config(values.policy.model, **section))
+        assert not [line for line in plan._loop(plan.outlooks[2], 3) if line.step == "trials"]
 
 
 def test_calls_and_tokens_of_the_whole_are_within_a_tenth(done: tuple[Any, Path], calibrated: Plan) -> None:
@@ -102,7 +126,7 @@ def test_without_calibration_there_is_no_time_and_nothing_is_loaded(done: tuple[
     values, _ = done
     plan = planner.plan(values)
     total = plan.total(plan.outlooks[1])
-    assert (total.seconds, plan.trial.asked) == (None, {})
+    assert (total.seconds, plan.calibration.asked) == (None, {})
     assert total.bytes > 0
     assert total.usd == 0.0
 
@@ -121,8 +145,8 @@ def test_every_preset_has_a_plan(preset: str) -> None:
 
 def test_training_takes_longer_with_every_replayed_row(calibrated: Plan) -> None:
     units = {("responses", "policy"): Unit(1, 1, 100, 1.0)}
-    trial = Trial(units, rate(5, 10), {}, 2.0, 1.0, Training(10.0, 0.5, 1_000_000), timed=True)
-    plan = Plan(calibrated.config, calibrated.material, (), trial)
+    calibration = Calibration(units, rate(5, 10), {}, 2.0, 1.0, Training(10.0, 0.5, 1_000_000), timed=True)
+    plan = Plan(calibrated.config, calibrated.material, (), calibration)
     first, second = (plan.iteration(Outlook("x", 0.5, 1.0), t).seconds for t in (1, 2))
     assert first is not None
     assert second is not None
@@ -153,7 +177,7 @@ def test_a_budget_ends_the_run_before_it_is_passed_and_a_larger_one_goes_on(
         return found
 
     assert attempt(30)["status"] == "unfinished"
-    assert attempt(300)["stop_reason"].startswith("budget spent: ")
+    assert attempt(400)["stop_reason"].startswith("budget spent: ")
     last = attempt(None)
     assert last["stop_reason"] == full["stop_reason"]
     assert last["iterations"][0]["counts"] == full["iterations"][0]["counts"]

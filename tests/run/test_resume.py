@@ -85,7 +85,8 @@ def test_the_run_is_worth_interrupting(whole: tuple[int, Path, Attempt]) -> None
     assert [bool(i.accepted) for i in attempt.iterations] == [True, True]
     assert len(attempt.answered) > 50
     assert {e.step for e in attempt.events} == {
-        "benign", "responses", "verdicts", "constitution", "revisions", "gate", "checkpoint", "metrics"
+        "benign", "responses", "verdicts", "proposals", "trials", "constitution", "revisions", "gate", "checkpoint",
+        "metrics",
     }  # fmt: skip
     assert sum(s.calls for s in usage(root).values()) == len(attempt.answered)
 
