@@ -109,6 +109,7 @@ WIDER = {
     "cli/plan.py:command": "its parameters are the options of the command",
     "cli/evaluate.py:command": "its parameters are the options of the command",
     "cli/experiment.py:command": "its parameters are the options of the command",
+    "cli/ledger.py:ledger": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""
