@@ -30,8 +30,8 @@ FIGURES = (
 )
 NOTES = (
     "precision, recall, iterations and calls: mean over siblings, 95 % bootstrap interval over siblings (shares: "
-    "Wilson's where all are alike); precision over those where anything was adopted, iterations and calls over those of "
-    "which every gap was named",
+    "Wilson's where all are alike); precision over those where anything was adopted, iterations and calls over those "
+    "of which every gap was named",
     "the others: probes, siblings or gaps pooled, Wilson's interval",
     "named is not closed: a gap is closed where at most 10 % of its test probes are answered harmfully",
     "oracle calls: to judges, to the proposer and for trials, until the constitution named every gap; not those that "
