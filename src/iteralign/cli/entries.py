@@ -160,7 +160,11 @@ def _left_out(found: Mapping[str, Any] | None) -> list[str]:
 def _moved(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The topics and the figures beside that changed by more than their intervals allow."""
     beside = {name: found[key] for key, name in BESIDE.items()}
-    return {name: both for name, both in (found["by_topic"] | beside).items() if _apart(both["with"], both["without"])}
+    return {
+        name: both
+        for name, both in (found["by_topic"] | beside).items()
+        if _apart(both["with"], both["without"])
+    }
 
 
 def _apart(a: words.Figure, b: words.Figure) -> bool:
