@@ -21,7 +21,8 @@ SHOWN = 3
 
 def command(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="An experiment file (docs/experiments.md), or organism.")
+        str,
+        typer.Argument(metavar="FILE", help="A file (docs/experiments.md), or organism, organism-ablations."),
     ],
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where its runs lie; else runs/experiments/NAME.")
@@ -35,6 +36,9 @@ def command(
     report: Annotated[
         bool, typer.Option("--report", help="The tables of what is there; run nothing.")
     ] = False,
+    print: Annotated[
+        bool, typer.Option("--print", help="Print the file, to copy it: … > mine.toml; run nothing.")
+    ] = False,
     format: Annotated[
         str, typer.Option(metavar="NAME", help="Of the tables: text, markdown, latex or csv.")
     ] = "text",
@@ -47,6 +51,9 @@ def command(
     from iteralign.errors import UserError, unknown
     from iteralign.run.experiment import grid as grids
 
+    if print:
+        _print_file(file)
+        return
     if format not in FORMATS:
         raise unknown("--format", format, FORMATS)
     if plan and report:
@@ -62,6 +69,13 @@ def command(
     _report(grid, root, format)
     if failed:
         raise typer.Exit(2)
+
+
+def _print_file(file: str) -> None:
+    from iteralign.cli import terminal
+    from iteralign.run.experiment import sheet
+
+    terminal.write(sheet.text(file))
 
 
 def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int:

@@ -40,15 +40,19 @@ def value(entry: "Entry | None") -> str:
 
 def interval(entry: "Entry | None") -> str:
     """Its interval, in percent."""
-    if entry is None or entry.low is None or entry.high is None:
+    if entry is None or entry.low is None or entry.high is None or entry.kind == "range":
         return ""
     if entry.kind == "difference":
         return f"{_signed(entry.low)} to {_signed(entry.high)}"
-    return f"{100 * entry.low:.1f}–{100 * entry.high:.1f}"
+    return _between(entry)
 
 
 def _signed(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def _between(entry: "Entry") -> str:
+    return f"{100 * (entry.low or 0.0):.1f}–{100 * (entry.high or 0.0):.1f}"
 
 
 def _p(value: float) -> str:
@@ -62,6 +66,7 @@ VALUES: "dict[str, Callable[[Entry], str]]" = {
     "p": lambda e: _p(e.value),
     "count": lambda e: f"{e.value:,.0f}",
     "of": lambda e: f"{e.value:.0f} of {e.n}",
+    "range": _between,
     "usd": lambda e: words.money(e.value) if e.value else "none",
     "seconds": lambda e: words.duration(round(e.value)),
 }
