@@ -62,6 +62,7 @@ COMPOSERS = {
     "run/experiment/evaluating.py": {"benchmarks"},  # an experiment's results: made,
     "run/experiment/outcomes.py": {"benchmarks"},  # read,
     "run/experiment/bench.py": {"benchmarks"},  # and taken apart by figure
+    "run/bench/family.py": {"organism"},  # the discovery benchmark plants its organisms
     "cli/evaluate.py": {"benchmarks"},  # the types of what it shows
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
@@ -108,6 +109,7 @@ WIDER = {
     "cli/plan.py:command": "its parameters are the options of the command",
     "cli/evaluate.py:command": "its parameters are the options of the command",
     "cli/experiment.py:command": "its parameters are the options of the command",
+    "cli/ledger.py:ledger": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""

@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iteralign.run.experiment.grid import Cell, Grid
-    from iteralign.run.experiment.tables import Table
 
 RUNS = Path("runs/experiments")
-FORMATS = ("text", "markdown", "latex", "csv")
 SHOWN = 3
 """Failed cells that the last line names."""
 
@@ -48,14 +46,15 @@ def command(
 
     Whatever stops it, the same command goes on. Two processes may share the work, each with its own --only.
     """
+    from iteralign.cli import tabular
     from iteralign.errors import UserError, unknown
     from iteralign.run.experiment import grid as grids
 
     if print:
         _print_file(file)
         return
-    if format not in FORMATS:
-        raise unknown("--format", format, FORMATS)
+    if format not in tabular.FORMATS:
+        raise unknown("--format", format, tabular.FORMATS)
     if plan and report:
         raise UserError("experiment: --plan and --report: choose one")
     grid = grids.load(file)
@@ -63,7 +62,7 @@ def command(
     if plan:
         from iteralign.run.experiment import cost
 
-        _print([cost.table(grid, cells, root)], [], format)
+        tabular.show([cost.table(grid, cells, root)], [], format)
         return
     failed = 0 if report else _work(grid, cells, root, quiet)
     _report(grid, root, format)
@@ -103,29 +102,8 @@ def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int
 
 
 def _report(grid: "Grid", root: Path, format: str) -> None:
+    from iteralign.cli import tabular
     from iteralign.run.experiment import about, outcomes, tables
 
     found = outcomes.collect(grid, root)
-    _print(tables.tables(found), about.facts(found), format)
-
-
-def _print(tables: "Sequence[Table]", facts: "Sequence[str]", format: str) -> None:
-    from rich.text import Text
-
-    from iteralign.cli import tabular, terminal
-
-    if format == "text":
-        out = terminal.stdout()
-        with terminal.trimmed(out):
-            for table in tables:
-                tabular.text(out, table)
-            out.print()
-            for fact in facts:
-                out.print(Text(terminal.one_line(fact), style="dim"))
-        return
-    if format == "csv":  # a comment would be no CSV
-        for fact in facts:
-            terminal.note(fact)
-        terminal.write(tabular.comma_separated(tables))
-        return
-    terminal.write(tabular.markdown(tables, facts) if format == "markdown" else tabular.latex(tables, facts))
+    tabular.show(tables.tables(found), about.facts(found), format)

@@ -15,13 +15,13 @@ from iteralign.run.experiment.outcomes import MEASURES, Outcome, Outcomes
 from iteralign.run.experiment.samples import Contrast, Pooled, Seeds, contrast, pooled
 from iteralign.run.experiment.sheet import VANILLA
 
-Kind = Literal["share", "mean", "difference", "p", "count", "of", "range", "usd", "seconds"]
+Kind = Literal["share", "mean", "difference", "change", "p", "count", "of", "range", "usd", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A figure. kind: a share or a difference of shares (0 to 1), a mean, a p-value, a count, a count `of` n, a range
-    of shares (low to high) whose value is the mean, money, time. n: items, or runs."""
+    """A figure. kind: a share or a difference of shares (0 to 1), a mean or a change of one, a p-value, a count, a
+    count `of` n, a range of shares (low to high) whose value is the mean, money, time. n: items, or runs."""
 
     value: float
     kind: Kind
