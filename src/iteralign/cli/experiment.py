@@ -46,28 +46,40 @@ def command(
 
     Whatever stops it, the same command goes on. Two processes may share the work, each with its own --only.
     """
-    from iteralign.cli import tabular
-    from iteralign.errors import UserError, unknown
     from iteralign.run.experiment import grid as grids
 
+    _one_of(format, {"--plan": plan, "--report": report, "--print": print})
     if print:
         _print_file(file)
         return
-    if format not in tabular.FORMATS:
-        raise unknown("--format", format, tabular.FORMATS)
-    if plan and report:
-        raise UserError("experiment: --plan and --report: choose one")
     grid = grids.load(file)
     cells, root = grid.only(only), out or RUNS / grid.sheet.name
     if plan:
-        from iteralign.run.experiment import cost
-
-        tabular.show([cost.table(grid, cells, root)], [], format)
+        _plan(grid, cells, root, format)
         return
     failed = 0 if report else _work(grid, cells, root, quiet)
     _report(grid, root, format)
     if failed:
         raise typer.Exit(2)
+
+
+def _one_of(format: str, instead: dict[str, bool]) -> None:
+    """Raises UserError for a format that there is not, and for two things to do instead of running."""
+    from iteralign.cli import tabular
+    from iteralign.errors import UserError, unknown
+
+    if format not in tabular.FORMATS:
+        raise unknown("--format", format, tabular.FORMATS)
+    chosen = [option for option, given in instead.items() if given]
+    if len(chosen) > 1:
+        raise UserError(f"experiment: {' and '.join(chosen)}: choose one")
+
+
+def _plan(grid: "Grid", cells: "Sequence[Cell]", root: Path, format: str) -> None:
+    from iteralign.cli import tabular
+    from iteralign.run.experiment import cost
+
+    tabular.show([cost.table(grid, cells, root)], [], format)
 
 
 def _print_file(file: str) -> None:
