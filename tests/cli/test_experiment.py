@@ -13,7 +13,7 @@ import pytest
 
 from iteralign.errors import WorldError
 from iteralign.run.config import Config
-from iteralign.run.experiment import work
+from iteralign.run.experiment import grid, work
 
 
 def _material() -> ModuleType:
@@ -144,6 +144,13 @@ def test_a_mistake_is_one_line(name: str, call: Call) -> None:
     assert said.err.startswith("error: ")
     assert says in said.err
     assert not Path("runs").exists()
+
+
+def test_a_shipped_file_is_printed_to_be_copied(call: Call) -> None:
+    said = call("experiment", "organism-ablations", "--print")
+    assert said.code == 0
+    Path("mine.toml").write_text(said.out, encoding="utf-8")
+    assert grid.load("mine.toml").cells == grid.load("organism-ablations").cells
 
 
 def test_help(call: Call) -> None:

@@ -101,6 +101,11 @@ def test_csv_is_raw_and_a_missing_figure_is_empty() -> None:
     assert by["late", "harmful answers"]["value"] == ""
 
 
+def test_a_range_stands_for_itself() -> None:
+    entry = Entry(0.05, "range", 0.0, 0.125, 3)
+    assert (tabular.value(entry), tabular.interval(entry)) == ("0.0–12.5", "")
+
+
 def test_no_word_does_anything() -> None:
     everything = [
         "\n".join(screen(ODD, 300)),

@@ -81,6 +81,7 @@ def test_the_outcomes_of_an_arm_over_its_seeds(planned: Grid) -> None:
     after = ours["harmful answers after"]
     assert after is not None
     assert (after.kind, after.value, after.n) == ("share", pytest.approx(1 / 40), 20)
+    assert ours["harmful answers by seed"] == Entry(1 / 40, "range", 0.0, 1 / 20, 2)
     before = ours["harmful answers before"]
     assert before == Entry(1.0, "share", stats.rate(20, 20).low, 1.0, 20)
     assert ours["iterations"] == Entry(3.0, "mean", n=2)

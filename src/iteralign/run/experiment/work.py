@@ -7,6 +7,7 @@ not lose the others, and one in which another process is at work is left to that
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from iteralign.errors import IterAlignError
 from iteralign.run.config import Config
@@ -57,16 +58,18 @@ def perform(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> tuple[F
 
 def _jobs(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> Iterator[Job]:
     """What is missing, looked up when its turn comes: an evaluation follows from the run before it."""
-    bases = dict.fromkeys(cell.block for cell in cells)
+    bases = {cell.block for cell in cells}
     for number, cell in enumerate(cells, 1):
-        root = out / cell.place
-        if bases.pop(cell.block, ...) is None:
+        root, took = out / cell.place, ""
+        if cell.block in bases:
+            bases.remove(cell.block)
             yield from _evaluations(grid, vanilla(cell.block), grid.base(cell.block), out)
         if not ready.finished(cell.config, root):
-            config = ready.named(cell.config, root)
+            config, start = ready.named(cell.config, root), monotonic()
             yield Job(cell.place, f"run {number} of {len(cells)} …", _running(config, root))
+            took = f" in {monotonic() - start:.0f} s"
         if ready.finished(cell.config, root):
-            tell(cell.place, f"finished: {_reason(root)}")
+            tell(cell.place, f"finished{took}: {_reason(root)}")
             yield from _evaluations(grid, cell.place, cell.config, out)
 
 
