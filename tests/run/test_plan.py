@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from iteralign.run import build, config, planner, runner, spending
+from iteralign.run.calibration import Calibration, Stage, Training, Unit, spaced
 from iteralign.run.plan import Outlook, Plan
 from iteralign.run.purse import BudgetSpent
 from iteralign.run.summary import summarise
-from iteralign.run.trial import Stage, Training, Trial, Unit, spaced
 from iteralign.stats import rate
 from iteralign.types import Checkpoint
 
@@ -42,11 +42,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
 
 @pytest.fixture(scope="module")
 def calibrated(done: tuple[Any, Path], tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """The plan after a trial with the very actors of the rehearsal."""
+    """The plan after a calibration with the very actors of the rehearsal."""
     values, _ = done
     plan = planner.plan(values)
     lab = rehearsal.lab(
-        tmp_path_factory.mktemp("trial"), rehearsal.GAPS, "", _purse(values, tmp_path_factory)
+        tmp_path_factory.mktemp("calibration"), rehearsal.GAPS, "", _purse(values, tmp_path_factory)
     )
     stage = Stage(values, build.method(values), plan.material, lab, tmp_path_factory.getbasetemp(), real=True)
     rehearsal.learn(values)
@@ -126,7 +126,7 @@ def test_without_calibration_there_is_no_time_and_nothing_is_loaded(done: tuple[
     values, _ = done
     plan = planner.plan(values)
     total = plan.total(plan.outlooks[1])
-    assert (total.seconds, plan.trial.asked) == (None, {})
+    assert (total.seconds, plan.calibration.asked) == (None, {})
     assert total.bytes > 0
     assert total.usd == 0.0
 
@@ -145,8 +145,8 @@ def test_every_preset_has_a_plan(preset: str) -> None:
 
 def test_training_takes_longer_with_every_replayed_row(calibrated: Plan) -> None:
     units = {("responses", "policy"): Unit(1, 1, 100, 1.0)}
-    trial = Trial(units, rate(5, 10), {}, 2.0, 1.0, Training(10.0, 0.5, 1_000_000), timed=True)
-    plan = Plan(calibrated.config, calibrated.material, (), trial)
+    calibration = Calibration(units, rate(5, 10), {}, 2.0, 1.0, Training(10.0, 0.5, 1_000_000), timed=True)
+    plan = Plan(calibrated.config, calibrated.material, (), calibration)
     first, second = (plan.iteration(Outlook("x", 0.5, 1.0), t).seconds for t in (1, 2))
     assert first is not None
     assert second is not None
@@ -170,8 +170,8 @@ def test_the_disk_holds_the_checkpoints_that_stay_and_the_one_being_written(
 ) -> None:
     sets = [f"training.{key}={value}" for key, value in training.items()] + [f"guard.enabled={guard}".lower()]
     values = config.load("quickstart", sets)
-    trial = Trial({}, rate(60, 60), {}, 2.0, 1.0, Training(1.0, 0.1, 1_000_000), timed=True)
-    plan = Plan(values, planner.plan(values).material, (), trial)
+    calibration = Calibration({}, rate(60, 60), {}, 2.0, 1.0, Training(1.0, 0.1, 1_000_000), timed=True)
+    plan = Plan(values, planner.plan(values).material, (), calibration)
     assert plan.total(Outlook("x", 1.0, 1.0)).bytes == pytest.approx(held * 1_000_000, rel=0.01)
 
 

@@ -74,7 +74,7 @@ def as_json(plan: "Plan") -> dict[str, Any]:
     return {
         "schema": 1,
         "run": config.name,
-        "calibrated": plan.trial.timed,
+        "calibrated": plan.calibration.timed,
         "iterations": plan.iterations,
         "models": prices.models(config),
         "prices": {m: p.model_dump() if (p := table.of(m)) else None for m in prices.models(config).values()},
@@ -87,7 +87,7 @@ def as_json(plan: "Plan") -> dict[str, Any]:
             }
             for o in plan.outlooks
         },
-        "calibration": {role: _spent(used) for role, used in plan.trial.asked.items()},
+        "calibration": {role: _spent(used) for role, used in plan.calibration.asked.items()},
         "budget": config.budget.model_dump(),
     }
 
@@ -188,8 +188,8 @@ def notes(plan: "Plan") -> list[str]:
                 f"{model}: {price.input:g} in, {price.output:g} out, USD a million ({price.source}{seen})."
             )
     said += [f'{m}: price not known; give it as [prices."{m}"] input, output.' for m in unpriced(config)]
-    if plan.trial.timed:
-        asked = sum(used.calls for used in plan.trial.asked.values())
+    if plan.calibration.timed:
+        asked = sum(used.calls for used in plan.calibration.asked.values())
         return [
             *said,
             f"Calibrated on {words.many(asked, 'call')} to the oracle, which are not in the table.",

@@ -1,7 +1,7 @@
 """Plan: what a config will ask for, before it asks: calls, tokens, money, time and disk.
 
 A plan multiplies how often a stage asks (known from the config and its material) by what one call takes
-(found by a trial, `trial.py`). How often depends on how many answers fail, and that is not known, so a
+(found by a calibration, `calibration.py`). How often depends on how many answers fail, and that is not known, so a
 plan has three outlooks: low, mid and high.
 """
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from math import exp
 
 from iteralign.run import artifact, prices, spending
+from iteralign.run.calibration import Calibration, Unit
 from iteralign.run.calls import Spent
 from iteralign.run.config import Config
 from iteralign.run.pruning import keeps
-from iteralign.run.trial import Trial, Unit
 from iteralign.types import Material, Probe
 
 ARTIFACTS = 1.1
@@ -69,7 +69,7 @@ class Plan:
     config: Config
     material: Material
     test: Sequence[Probe]
-    trial: Trial
+    calibration: Calibration
 
     @property
     def iterations(self) -> int:
@@ -82,8 +82,8 @@ class Plan:
 
         The rate is the measured one, its interval at the ends; without calibration it is assumed.
         """
-        found = self.trial.violations
-        low, mid, high = (found.low, found.value, found.high) if self.trial.timed else ASSUMED
+        found = self.calibration.violations
+        low, mid, high = (found.low, found.value, found.high) if self.calibration.timed else ASSUMED
         return Outlook("low", low, 0.0), Outlook("mid", mid, 0.5), Outlook("high", high, 1.0)
 
     def total(self, outlook: Outlook, iterations: int | None = None) -> Totals:
@@ -113,11 +113,11 @@ class Plan:
             failures = self._failures([p.topic for p in batch], outlook, t)
             failed = sum(failures.values())
             revisions = failed * self.config.revise.candidates
-            accepted = failed * self.trial.accepted
+            accepted = failed * self.calibration.accepted
             yield self._line(t, "responses", POLICY, len(batch))
             yield from (self._line(t, "verdicts", judge, len(batch)) for judge in judges)
             yield from self._law(t, failures)
-            yield self._line(t, "revisions", POLICY, revisions * self.trial.turns)
+            yield self._line(t, "revisions", POLICY, revisions * self.calibration.turns)
             yield from (self._line(t, "gate", judge, revisions) for judge in judges)
             yield self._training(t, accepted, earlier)
             again = earlier + accepted if guard.enabled and guard.reopened is not None else 0.0
@@ -134,7 +134,7 @@ class Plan:
         safe = sum(map(min, probes, (settings.benign, settings.borderline)))
         tried = sum(min(settings.failures, self._held_back(n)) * _any(n) for n in failures.values())
         revised = 2 * tried + safe * (groups + _any(sum(failures.values())))
-        yield self._line(t, "trials", POLICY, revised * self.trial.turns + safe)
+        yield self._line(t, "trials", POLICY, revised * self.calibration.turns + safe)
         yield self._line(t, "trials", "meter", revised)
 
     def _held_back(self, failures: float) -> float:
@@ -144,11 +144,15 @@ class Plan:
 
     def _failures(self, topics: Sequence[str], outlook: Outlook, t: int) -> dict[str, float]:
         """Failures expected in a batch, by topic: a measured rate differs between topics, an assumed one does not."""
-        found, left = self.trial.violations.value, outlook.left ** (t - 1)
-        scale = outlook.rate / found if self.trial.timed and found else None
+        found, left = self.calibration.violations.value, outlook.left ** (t - 1)
+        scale = outlook.rate / found if self.calibration.timed and found else None
         expected: dict[str, float] = defaultdict(float)
         for topic in topics:
-            rate = outlook.rate if scale is None else min(1.0, self.trial.by_topic.get(topic, found) * scale)
+            rate = (
+                outlook.rate
+                if scale is None
+                else min(1.0, self.calibration.by_topic.get(topic, found) * scale)
+            )
             expected[topic] += rate * left
         return dict(expected)
 
@@ -161,17 +165,17 @@ class Plan:
         return sum(map(_any, failures.values()))
 
     def _training(self, t: int, accepted: float, earlier: float) -> Line:
-        found, trained = self.trial.training, _any(accepted)
+        found, trained = self.calibration.training, _any(accepted)
         if found is None:
-            return Line(t, "checkpoint", TRAINER, trained, Unit(), 0.0 if self.trial.timed else None)
+            return Line(t, "checkpoint", TRAINER, trained, Unit(), 0.0 if self.calibration.timed else None)
         replayed = len(self.material.benign) + earlier if self.config.finetune.replay else 0.0
         seconds = found.overhead_s + (accepted + replayed) * self.config.training.epochs * found.row_s
         disk = Unit(bytes=found.checkpoint_bytes)
         return Line(t, "checkpoint", TRAINER, trained, disk, seconds * trained)
 
     def _line(self, t: int, step: str, role: str, calls: float) -> Line:
-        unit = self.trial.unit(step, role)
-        return Line(t, step, role, calls, unit, calls * unit.seconds if self.trial.timed else None)
+        unit = self.calibration.unit(step, role)
+        return Line(t, step, role, calls, unit, calls * unit.seconds if self.calibration.timed else None)
 
     def _sum(self, lines: Sequence[Line]) -> Totals:
         by_role = {
@@ -186,7 +190,7 @@ class Plan:
         return Totals(
             by_role=by_role,
             seconds={step: seconds[step] for step in artifact.NUMBERS if step in seconds}
-            if self.trial.timed
+            if self.calibration.timed
             else None,
             usd=spending.usd(self.config, oracle),
             bytes=round(recorded * ARTIFACTS + self._checkpoints(lines)),

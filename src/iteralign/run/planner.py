@@ -5,11 +5,11 @@ from contextlib import closing
 from pathlib import Path
 
 from iteralign.run import build, offline, standins
+from iteralign.run.calibration import Calibration, Stage, Tell
 from iteralign.run.config import Config
 from iteralign.run.material import material, report_probes
 from iteralign.run.plan import Plan
 from iteralign.run.purse import Purse
-from iteralign.run.trial import Stage, Tell, Trial
 from iteralign.types import Checkpoint, Material
 
 
@@ -21,22 +21,22 @@ def plan(config: Config, calibrate: bool = False, tell: Tell = lambda _: None) -
     """
     with offline.kept(config):
         questions, test = material(config), report_probes(config)
-        # A run that does not measure as it goes still has test probes, and the trial needs some.
+        # A run that does not measure as it goes still has test probes, and the calibration needs some.
         sampled = Material(questions.batches, questions.probes or test, questions.benign)
-        trial = measured(config, sampled, tell) if calibrate else supposed(config, sampled)
-    return Plan(config, questions, test, trial)
+        calibration = measured(config, sampled, tell) if calibrate else supposed(config, sampled)
+    return Plan(config, questions, test, calibration)
 
 
-def supposed(config: Config, questions: Material) -> Trial:
-    """A trial with stand-ins: real prompts, answers of assumed length."""
+def supposed(config: Config, questions: Material) -> Calibration:
+    """A calibration with stand-ins: real prompts, answers of assumed length."""
     method = build.method(config)
     lab = standins.lab(method, build.counts(config))
     base = Checkpoint("policy", config.policy.model)
     return Stage(config, method, questions, lab, Path(), real=False).run(base)
 
 
-def measured(config: Config, questions: Material, tell: Tell) -> Trial:
-    """A trial with the actors of the config, in a directory that is removed behind it."""
+def measured(config: Config, questions: Material, tell: Tell) -> Calibration:
+    """A calibration with the actors of the config, in a directory that is removed behind it."""
     method = build.method(config)
     with tempfile.TemporaryDirectory(prefix="iteralign-plan-") as folder:
         root = Path(folder)

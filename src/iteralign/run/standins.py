@@ -72,7 +72,7 @@ class NoTrainer:
 
 
 def lab(method: Method, counts: dict[str, Count]) -> Lab:
-    """The cast of a trial without models; `counts` counts tokens for each role of the oracle."""
+    """The cast of a calibration without models; `counts` counts tokens for each role of the oracle."""
     readers = method.prompts.readers
     proposal = PROPOSALS[readers["proposal"]]
     measured = VERDICTS[method.measure.readers["verdict"]]
