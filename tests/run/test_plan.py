@@ -170,8 +170,8 @@ def test_the_disk_holds_the_checkpoints_that_stay_and_the_one_being_written(
 ) -> None:
     sets = [f"training.{key}={value}" for key, value in training.items()] + [f"guard.enabled={guard}".lower()]
     values = config.load("quickstart", sets)
-    trial = Trial({}, rate(60, 60), {}, 2.0, 1.0, Training(1.0, 0.1, 1_000_000), timed=True)
-    plan = Plan(values, planner.plan(values).material, (), trial)
+    calibration = Calibration({}, rate(60, 60), {}, 2.0, 1.0, Training(1.0, 0.1, 1_000_000), timed=True)
+    plan = Plan(values, planner.plan(values).material, (), calibration)
     assert plan.total(Outlook("x", 1.0, 1.0)).bytes == pytest.approx(held * 1_000_000, rel=0.01)
 
 

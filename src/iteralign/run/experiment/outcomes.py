@@ -7,13 +7,13 @@ from typing import Any
 
 from iteralign import measure
 from iteralign.benchmarks.results import Record, Result
-from iteralign.run import artifact, provenance
+from iteralign.run import artifact, provenance, spending
 from iteralign.run.experiment import evaluating, ready
 from iteralign.run.experiment.grid import Block, Grid, vanilla
 from iteralign.run.experiment.samples import Sample, Seeds
 from iteralign.run.experiment.sheet import VANILLA
-from iteralign.run.replay import step_value
-from iteralign.run.summary import summarise
+from iteralign.run.replay import outcome_of, step_value
+from iteralign.run.summary import constitution
 from iteralign.types import Metrics
 
 MEASURES: dict[str, tuple[str, str]] = {
@@ -94,13 +94,14 @@ def collect(grid: Grid, out: Path) -> Outcomes:
 
 
 def _outcome(root: Path) -> Outcome:
-    said, last = summarise(root), int(ready.outcome(root)["t"])
+    ended = outcome_of(root)
+    last = ended.t if ended else 0
     return Outcome(
         _samples(root, 0),
         _samples(root, last),
         last,
-        len(said["constitution"]),
-        int(said["oracle"]["calls"]),
+        len(constitution(root)),
+        spending.oracle_calls(root),
         provenance.read(root),
     )
 

@@ -1,9 +1,7 @@
 """Ready: everything about a grid that can be wrong, found before the first run starts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from iteralign.errors import IterAlignError, UserError
 from iteralign.run import build, offline, prices
@@ -80,11 +78,3 @@ def finished(config: Config, root: Path) -> bool:
         return False
     old = kept(root)
     return old is not None and old == config.model_copy(update={"name": old.name})
-
-
-def outcome(root: Path) -> dict[str, Any]:
-    """How the run there ended, as it is written. Raises UserError."""
-    try:
-        return dict(json.loads((root / OUTCOME).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{root / OUTCOME}: cannot be read ({error}); rerun the run's command") from None
