@@ -58,9 +58,11 @@ def ledger(
 
 def _measure(root: Path, n: int, leave_one_out: bool, tell: Callable[[str], None]) -> None:
     """What is wanted, its size said first. `n` is 0 where nothing is wanted in context."""
+    from iteralign.cli.terminal import shell_word
     from iteralign.cli.words import many
     from iteralign.errors import WorldError
     from iteralign.run.ledger.measuring import InContext, LeaveOneOut, opened
+    from iteralign.run.purse import BudgetSpent
 
     try:
         with opened(root, partial(_event, tell)) as bench:
@@ -74,6 +76,12 @@ def _measure(root: Path, n: int, leave_one_out: bool, tell: Callable[[str], None
                     f"leave-one-out, {many(len(trainings.left_out) - 1, 'principle')}: {_size(trainings.cost)}"
                 )
                 trainings.measure()
+    except BudgetSpent as error:
+        raise WorldError(
+            f"budget.{error.key} of the run: {error.used:.6g} of {error.most:.6g} are spent, and what comes next "
+            f"may take {error.more:.3g}; raise it with: iteralign run {shell_word(str(root))} --set "
+            f"budget.{error.key}=…; what is done is kept, and the same command goes on"
+        ) from error
     except WorldError as error:
         raise WorldError(f"{error} (what is done is kept; the same command goes on)") from error
 
