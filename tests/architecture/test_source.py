@@ -52,7 +52,8 @@ COMPOSERS = {
     "run/preview.py": MODEL_TOOLS | {"training"},  # what is shown is what the trainer's own rows say
     "run/material.py": {"data", "organism"},  # its half for prompts and probes
     "run/subject.py": {"models"} | MODEL_TOOLS,  # its half for the model under evaluation
-    "run/evaluation.py": {"benchmarks", "models"},  # its half for benchmarks and their judge
+    "run/evaluation.py": {"benchmarks"},  # its half for benchmarks
+    "run/panel.py": {"models"},  # and for their judges
     "run/benchdata.py": {"benchmarks", "data", "organism"},  # and for what they ask
     "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
     "run/pruning.py": {"checkpoints"},  # whose weights leave the disk

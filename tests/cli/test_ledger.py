@@ -111,11 +111,10 @@ def test_what_was_measured_is_on_the_page(measured: Path, call: Callable[..., An
     text = " ".join(call("constitution", "ledger", "done").out.split())
     entry = next(e for e in found["entries"] if e["leave_one_out"])
     context, left_out = entry["in_context"], entry["leave_one_out"]
-    assert (
-        f"in context, {context['n']} failures ({context['held_back']} held back), answered well: with no principle 0 %"
-        in text
-    )
-    assert "in points: lift +100, overlap +100, conflict +0" in text
+    n = context["n"]
+    assert (context["none"]["hits"], context["alone"]["hits"]) == (0, n)
+    assert f"in context, failures {n} 0 % 100 % 100 % 100 %" in text
+    assert "lift +100, overlap +100, conflict +0 points" in text
     without = left_out["violations"]["without"]
     assert f"trained without its rows: violations 0 % (0–7) -> {100 * without['value']:.0f} %" in text
     topic = entry["failures"][0]["topic"]
@@ -129,7 +128,10 @@ def test_a_trial_and_its_decision(here: Path, call: Callable[..., Any]) -> None:
     assert trial["held_back"]
     assert (trial["failures"]["without"]["hits"], trial["failures"]["within"]["value"]) == (0, 1.0)
     assert "held-back failures well with it" in entry["reason"]
-    assert f"on trial: {trial['failures']['n']} held-back failures answered well 0 %" in text
+    assert (
+        f"answered well with n no principle it alone on trial, held back {trial['failures']['n']} 0 % 100 %"
+        in text
+    )
 
 
 def test_a_run_from_before_there_were_trials(here: Path, call: Callable[..., Any]) -> None:

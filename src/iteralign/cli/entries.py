@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,12 +14,8 @@ from iteralign.cli.terminal import one_line, trimmed
 Entry = Mapping[str, Any]
 SHOWN_FAILURES = 2
 """Failures of a principle of which the page shows the beginning; --json has them all."""
-CONDITIONS = {
-    "none": "with no principle",
-    "alone": "with it alone",
-    "all": "with all",
-    "others": "with all others",
-}
+CONDITIONS = {"none": "no principle", "alone": "it alone", "all": "all", "others": "all others"}
+SAFE = {"benign": "benign requests", "borderline": "borderline requests"}
 BESIDE = {
     "benign": "safe prompts answered well",
     "overrefusal": "borderline prompts refused",
@@ -57,8 +53,12 @@ def _entry(number: int, entry: Entry) -> Table:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(Text(str(number), style="bold"), Text(one_line(entry["text"])))
-    for line in (_origin(entry), *map(_line, _lines(entry))):
-        table.add_row("", line)
+    parts: list[RenderableType] = [_origin(entry), _line(_failures(entry)), *map(_line, _rows(entry))]
+    measured = _measured(entry)
+    if measured:
+        parts += [_answered(measured), *map(_line, _points(entry["in_context"]))]
+    for part in (*parts, *map(_line, (*_left_out(entry["leave_one_out"]), *_overlaps(entry)))):
+        table.add_row("", part)
     return table
 
 
@@ -83,18 +83,6 @@ def _active(turns: Sequence[int]) -> str:
     return f"in force {turns[0]}" + (f" to {turns[-1]}" if turns[-1] != turns[0] else "")
 
 
-def _lines(entry: Entry) -> list[str]:
-    """What the page says below the text, one fact a line."""
-    return [
-        _failures(entry),
-        *_rows(entry),
-        *_trial(entry["trial"]),
-        *_in_context(entry["in_context"]),
-        *_left_out(entry["leave_one_out"]),
-        *_overlaps(entry),
-    ]
-
-
 def _failures(entry: Entry) -> str:
     shown = [repr(failure["text"]) for failure in entry["failures"][:SHOWN_FAILURES] if failure["text"]]
     more = len(entry["more_failures"])
@@ -111,50 +99,70 @@ def _rows(entry: Entry) -> list[str]:
     return [f"in the context of {words.many(sum(each.values()), 'accepted row')}{turns}"]
 
 
-def _trial(trial: Mapping[str, Any] | None) -> list[str]:
-    if trial is None:
-        return []
-    failures = "held-back failures" if trial["held_back"] else "failures"
-    return [f"on trial: {_change(trial['failures'], failures)}", *_safe(trial)]
+def _measured(entry: Entry) -> list[tuple[str, Sequence[words.Figure]]]:
+    """What was answered well, by condition: on trial, in context; failures, safe requests."""
+    rows: list[tuple[str, Sequence[words.Figure]]] = []
+    trial, found = entry["trial"], entry["in_context"]
+    if trial is not None:
+        failures = "held back" if trial["held_back"] else "failures"
+        rows += [(f"on trial, {failures}", _both(trial["failures"])), *_safe(trial)]
+    if found is not None:
+        rows += [("in context, failures", [found[key] for key in CONDITIONS]), *_safe(found)]
+    return [(name, figures) for name, figures in rows if figures[0]]
 
 
-def _in_context(found: Mapping[str, Any] | None) -> list[str]:
+def _safe(found: Mapping[str, Any]) -> list[tuple[str, Sequence[words.Figure]]]:
+    return [(f"  {name}", _both(found[kind])) for kind, name in SAFE.items()]
+
+
+def _both(tally: Mapping[str, Any]) -> Sequence[words.Figure]:
+    return tally["without"], tally["within"]
+
+
+def _answered(rows: Sequence[tuple[str, Sequence[words.Figure]]]) -> Table:
+    """Shares answered well, each above its interval, by what stands in the context."""
+    table = Table.grid(padding=(0, 2))
+    shown = [*CONDITIONS.values()][: max(len(figures) for _, figures in rows)]
+    heads = (Text(head, style="dim", justify="right") for head in ("n", *shown))
+    table.add_row(Text("answered well with", style="dim"), *heads)
+    for name, figures in rows:
+        n = figures[0]["n"] if figures[0] else 0
+        table.add_row(Text(name), Text(f"{n:,}", justify="right"), *map(_share, figures))
+    return table
+
+
+def _share(figure: words.Figure) -> Text:
+    share = Text("", justify="right").append(_percent(figure))
+    return share.append(f"\n{_interval(figure)}", "dim")
+
+
+def _percent(figure: words.Figure) -> str:
+    return words.ABSENT if figure is None else f"{100 * figure['value']:.0f} %"
+
+
+def _interval(figure: words.Figure) -> str:
+    return "" if figure is None else f"{100 * figure['low']:.0f}–{100 * figure['high']:.0f}"
+
+
+def _points(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
-    shares = ", ".join(f"{name} {_share(found[key])}" for key, name in CONDITIONS.items())
-    sums = ", ".join(f"{key} {100 * found[key]:+.0f}" for key in ("lift", "overlap", "conflict"))
     return [
-        f"in context, {found['n']} failures ({found['held_back']} held back), answered well: {shares}",
-        f"  in points: {sums}",
-        *_safe(found),
+        ", ".join(f"{key} {100 * found[key]:+.0f}" for key in ("lift", "overlap", "conflict")) + " points"
     ]
-
-
-def _safe(found: Mapping[str, Any]) -> list[str]:
-    """What became of safe requests."""
-    asked = {"benign": "benign requests", "borderline": "borderline requests"}
-    changes = [_change(found[kind], name) for kind, name in asked.items() if found[kind]["n"]]
-    return [f"  beside: {'; '.join(changes)}"] if changes else []
-
-
-def _change(tally: Mapping[str, Any], name: str) -> str:
-    if not tally["n"]:
-        return f"no {name}"
-    return f"{tally['n']} {name} answered well {_share(tally['without'])} without, {_share(tally['within'])} with it"
 
 
 def _left_out(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
     harm = found["violations"]
-    return [
-        f"trained without its rows: violations {_share(harm['with'])} -> {_share(harm['without'])} "
-        f"(p = {found['p_holm']:.2g})",
-        *(
-            f"  {name} {_share(both['with'])} -> {_share(both['without'])}"
-            for name, both in _moved(found).items()
-        ),
-    ]
+    moved = [f"  {name} {_change(both)}" for name, both in _moved(found).items()]
+    return [f"trained without its rows: violations {_change(harm)}, p = {found['p_holm']:.2g}", *moved]
+
+
+def _change(both: Mapping[str, Any]) -> str:
+    """`0 % (0–7) -> 8 % (3–20)`."""
+    return " -> ".join(f"{_percent(both[k])} ({_interval(both[k])})" for k in ("with", "without"))
 
 
 def _moved(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -170,13 +178,6 @@ def _moved(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _apart(a: words.Figure, b: words.Figure) -> bool:
     """Whether the intervals do not touch."""
     return bool(a and b and (a["high"] < b["low"] or b["high"] < a["low"]))
-
-
-def _share(figure: words.Figure) -> str:
-    """`92 % (65–99)`."""
-    if figure is None:
-        return words.ABSENT
-    return f"{100 * figure['value']:.0f} % ({100 * figure['low']:.0f}–{100 * figure['high']:.0f})"
 
 
 def _overlaps(entry: Entry) -> list[str]:

@@ -145,7 +145,7 @@ def identity_of(base: str, revision: str | None) -> str:
         return f"{base}@{revision or 'main'}"
     files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
     if not (folder / "config.json").is_file():
-        raise UserError(f"policy.model: {base!r} is not a model directory: it has no config.json")
+        weights.check(folder)
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())

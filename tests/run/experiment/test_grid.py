@@ -106,6 +106,7 @@ def test_the_controls_are_what_they_are_called() -> None:
     assert {a: (m.propose.source, m.trial is not None) for a, m in arms.items()} == {
         "improved": ("oracle", True),
         "paper": ("oracle", False),
+        "paper-8-epochs": ("oracle", False),
         "self-revision": ("oracle", True),
         "fixed": ("given", True),
         "random": ("drawn", False),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from iteralign.benchmarks.results import Result
 from iteralign.errors import UserError
-from iteralign.run import build, evaluation, keeping, offline, prices
+from iteralign.run import build, evaluation, keeping, offline, panel, prices
 from iteralign.run.benchdata import READERS
 from iteralign.run.config import Config
 from iteralign.run.replay import outcome_of
@@ -71,7 +71,7 @@ def evaluate(config: Config, root: Path, wanted: Sequence[str], data: Mapping[st
     request = evaluation.Request(
         tuple(wanted),
         data,
-        meter,
+        panel.config((meter,)),
         max_tokens=config.sampling.max_tokens,
         connections=config.oracle.max_connections,
     )

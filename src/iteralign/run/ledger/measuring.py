@@ -167,8 +167,9 @@ class LeaveOneOut:
 
     @property
     def replayed(self) -> tuple[Example, ...]:
+        settings = self.bench.past.config.finetune
         benign = self.bench.past.steps.get((0, "benign"), ())
-        return finetune.keep(benign) if self.bench.past.config.finetune.replay else ()
+        return finetune.keep(benign, settings.cut) if settings.replay else ()
 
     @cached_property
     def left_out(self) -> dict[int, tuple[Revision, ...]]:

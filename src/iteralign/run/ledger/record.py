@@ -43,7 +43,7 @@ class Record:
 def record(root: Path) -> Record:
     """What the run in `root` has on record. Raises UserError if it is none, or damaged."""
     config = config_of(root)
-    found = {t: _turn(root, t, config.gate.enabled) for t in _iterations(root)}
+    found = {t: _turn(root, t, config) for t in _iterations(root)}
     return Record(root, config, {t: turn for t, turn in found.items() if turn is not None})
 
 
@@ -52,13 +52,14 @@ def _iterations(root: Path) -> list[int]:
     return [int(f.name) for f in folders if f.name.isdecimal() and int(f.name)]
 
 
-def _turn(root: Path, t: int, gate: bool) -> Turn | None:
+def _turn(root: Path, t: int, config: Config) -> Turn | None:
     law = cast(Amendment | None, step_value(root, t, "constitution", Amendment))
     if law is None:
         return None
     verdicts = _steps(root, t, "verdicts", Verdict)
     revisions, judged = _steps(root, t, "revisions", Revision), _steps(root, t, "gate", Verdict)
-    accepted = finetune.accept(revisions, judged, gate) if len(revisions) == len(judged) else ()
+    settings = config.gate.enabled, config.finetune.cut
+    accepted = finetune.accept(revisions, judged, *settings) if len(revisions) == len(judged) else ()
     return Turn(law, verdicts, accepted, _steps(root, t, "trials", Trial))
 
 
