@@ -165,6 +165,17 @@ def test_left_out_rows_open_their_gap_again(rehearsal: ModuleType, run: Path) ->
         assert found["paired"]["p_value"] <= found["p_holm"] <= 1.0
 
 
+def test_every_training_takes_the_same_number_of_rows(rehearsal: ModuleType, run: Path) -> None:
+    with opened(run, lambda _: None, rehearsal.assemble) as bench:
+        trainings = LeaveOneOut(bench)
+        whole = [r.prompt.text for r in trainings.left_out[0]]
+        for number, kept in trainings.left_out.items():
+            texts, more = [r.prompt.text for r in kept], [e.prompt for e in trainings.filling(kept)]
+            assert len(texts) + len(more) == len(whole)
+            assert set(more) <= {*texts, *(e.prompt for e in trainings.replayed)}
+            assert bool(more) == bool(number)
+
+
 def test_measuring_again_asks_nobody(rehearsal: ModuleType, run: Path) -> None:
     measure(rehearsal, run, InContext, LeaveOneOut)
     before = measured(run)

@@ -156,7 +156,8 @@ class InContext:
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """The base trained on all accepted rows, and once more for each principle without the rows that it revised."""
+    """The base trained on all accepted rows, and once more for each principle without the rows that it revised, others
+    in their place."""
 
     bench: Bench
 
@@ -170,6 +171,12 @@ class LeaveOneOut:
         settings = self.bench.past.config.finetune
         benign = self.bench.past.steps.get((0, "benign"), ())
         return finetune.keep(benign, settings.cut) if settings.replay else ()
+
+    def filling(self, kept: Sequence[Revision]) -> tuple[Example, ...]:
+        """As many of the remaining rows once more as were left out, spaced evenly: every training takes the same
+        number of updates, or what a shorter one misses would be put down to the rows."""
+        others, gone = (*finetune.rows(kept), *self.replayed), len(self.accepted) - len(kept)
+        return tuple(others[i * len(others) // gone] for i in range(gone)) if others else ()
 
     @cached_property
     def left_out(self) -> dict[int, tuple[Revision, ...]]:
@@ -197,7 +204,8 @@ class LeaveOneOut:
             )
         for number, rows in self.left_out.items():
             do = self.bench.journal.at(number)
-            trained = do("checkpoint", finetune.sft, a.lab.trainer, a.policy, rows, self.replayed)
+            beside = (*self.replayed, *self.filling(rows))
+            trained = do("checkpoint", finetune.sft, a.lab.trainer, a.policy, rows, beside)
             with a.lab.serve(trained) as model:
                 do("test", measure.probe, model, a.lab.meter, a.test, a.method.measure, a.method.sampling)
 
