@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Run a grid of models, red-team sets, arms and seeds, and print the tables that compare them.
 
-    Whatever stops it, the same command goes on. Two processes may share the work, each with its own --only.
+    Whatever stops it, the same command goes on; started twice, the two share the work.
     """
     from iteralign.run.experiment import grid as grids
 

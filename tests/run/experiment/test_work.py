@@ -12,7 +12,7 @@ from iteralign.benchmarks.results import Record, Result
 from iteralign.errors import UserError, WorldError
 from iteralign.run import keeping
 from iteralign.run.config import Config
-from iteralign.run.experiment import evaluating, grid, outcomes, ready, work
+from iteralign.run.experiment import about, evaluating, grid, outcomes, ready, work
 from iteralign.run.files import comparable
 from iteralign.run.lock import Lock
 from iteralign.run.replay import config_of, outcome_of
@@ -143,6 +143,9 @@ def test_a_run_of_another_config_is_refused_before_anything_runs(lab: Lab, sheet
     with pytest.raises(UserError, match=r"seed-1: .* another config \(gate.enabled\); choose another --out"):
         lab.perform(sheet)
     assert lab.ran == [ALL[3]]
+    found = outcomes.collect(grid.load(str(sheet)), OUT)
+    assert (found.runs, found.others) == ({}, {ALL[3]: ["gate.enabled"]})
+    assert f"in no table, since of another config: 1 run, as {ALL[3]} (gate.enabled)" in about.facts(found)
 
 
 def test_a_run_under_another_name_is_the_same_run(lab: Lab, sheet: Path) -> None:

@@ -40,11 +40,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All that is there of a grid. results: by place of the run or the base, then by benchmark."""
+    """All that is there of a grid. results: by place of the run or the base, then by benchmark. others: runs of
+    another config in a cell's place, with the keys that differ; they are in no table."""
 
     grid: Grid
     runs: Mapping[str, Outcome]
     results: Mapping[str, Mapping[str, Result]]
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def finished(self, block: Block, arm: str) -> dict[int, Outcome]:
         """The finished runs of an arm, by seed."""
@@ -90,7 +92,8 @@ def collect(grid: Grid, out: Path) -> Outcomes:
         lacking = evaluating.missing(config, out / place, wanted, grid.sheet.benchmark_data)
         read = {n: evaluating.found(out / place / evaluating.FOLDER, n) for n in wanted if n not in lacking}
         results[place] = {name: result for name, result in read.items() if result is not None}
-    return Outcomes(grid, {c.place: _outcome(out / c.place) for c in done}, results)
+    others = {c.place: keys for c in grid.cells if (keys := ready.differences(c.config, out / c.place))}
+    return Outcomes(grid, {c.place: _outcome(out / c.place) for c in done}, results, others)
 
 
 def _outcome(root: Path) -> Outcome:

@@ -12,9 +12,6 @@ from iteralign.run.overlay import changed
 from iteralign.run.replay import CONFIG, OUTCOME, config_of
 from iteralign.run.runner import RESUMABLE
 
-NOT_COMPARED = ("name",)
-"""What says nothing about what a run does."""
-
 
 def check(cells: Sequence[Cell], out: Path) -> None:
     """Every arm's prompts, principles, actors and questions, once each; and that no other run lies in a cell's place.
@@ -50,15 +47,20 @@ def _checked(config: Config, root: Path, seen: set[str]) -> None:
 
 def _same(config: Config, root: Path) -> None:
     """Raises UserError if the directory holds a run that another config made."""
-    old = kept(root)
-    if old is None:
-        return
-    was, now = old.model_dump(mode="json"), config.model_dump(mode="json")
-    keys = [k for k in changed(was, now) if not {k, k.split(".")[0]} & {*RESUMABLE, *NOT_COMPARED}]
+    keys = [k for k in differences(config, root) if not {k, k.split(".")[0]} & set(RESUMABLE)]
     if keys:
         raise UserError(
             f"{root} holds a run with another config ({', '.join(keys)}); choose another --out, or remove it"
         )
+
+
+def differences(config: Config, root: Path) -> list[str]:
+    """The keys in which the run that lies there, if any, has other values. Raises UserError."""
+    old = kept(root)
+    if old is None:
+        return []
+    now = config.model_copy(update={"name": old.name}).model_dump(mode="json")
+    return changed(old.model_dump(mode="json"), now)
 
 
 def kept(root: Path) -> Config | None:
@@ -74,7 +76,4 @@ def named(config: Config, root: Path) -> Config:
 
 def finished(config: Config, root: Path) -> bool:
     """Whether the very run of this config lies there, done to its end."""
-    if not (root / OUTCOME).is_file():
-        return False
-    old = kept(root)
-    return old is not None and old == config.model_copy(update={"name": old.name})
+    return (root / OUTCOME).is_file() and kept(root) is not None and not differences(config, root)
