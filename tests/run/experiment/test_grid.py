@@ -75,7 +75,7 @@ def test_without_models_or_red_team_sets_there_is_the_config_s_own(sheet: Path) 
 def test_a_shipped_experiment_is_right(name: str, tmp_path: Path) -> None:
     found = grid.load(name)
     assert found.sheet.name == name
-    assert len(found.sheet.seeds) == 5
+    assert len(found.sheet.seeds) >= 3
     assert {c.place.rpartition("/")[0] for c in found.cells} == {f"organism/organism/{a}" for a in found.arms}
     ready.check(found.cells, tmp_path)
 
