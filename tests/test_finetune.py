@@ -1,6 +1,7 @@
 """Fine-tune: which revisions become rows, and what a row holds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -66,3 +67,16 @@ def test_the_trainer_gets_the_rows_and_then_the_replay() -> None:
     trainer, start, old = Recorder(), Checkpoint("m0", "base"), Example("Soup?", "Boil it.")
     assert finetune.sft(trainer, start, [revision("a", "Better.")], [old]).id == "next"
     assert trainer.seen == (start, (Example("request a", "Better."), old))
+
+
+def test_what_was_cut_off_is_no_row_unless_wanted_and_the_next_candidate_stands_in() -> None:
+    cut = replace(revision("a", "It goes on and"), cut=True)
+    whole = revision("a", "It ends.", 1)
+    verdicts = [verdict(r, Label.HARMLESS) for r in (cut, whole)]
+    assert finetune.accept([cut, whole], verdicts, gate=True) == (whole,)
+    assert finetune.accept([cut], verdicts[:1], gate=True) == ()
+    assert finetune.accept([cut, whole], verdicts, gate=True, cut=True) == (cut,)
+
+    safe = [Response(Prompt("b1", "Soup?"), "Boil"), Response(Prompt("b2", "Tea?"), "Brew it", cut=True)]
+    assert finetune.keep(safe) == (Example("Soup?", "Boil"),)
+    assert finetune.keep(safe, cut=True) == (Example("Soup?", "Boil"), Example("Tea?", "Brew it"))

@@ -1,13 +1,25 @@
 """Revise: what stands in the policy's context when it answers again."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign import prompts
+from iteralign import prompts, redteam
 from iteralign.method import Revising
 from iteralign.models.scripted import ScriptedModel
 from iteralign.revise import TEMPERATURE, principles_for, respond, splice
-from iteralign.types import Constitution, Label, Message, Principle, Prompt, Response, Sampling, Verdict
+from iteralign.types import (
+    Constitution,
+    Conversation,
+    Label,
+    Message,
+    Principle,
+    Prompt,
+    Reply,
+    Response,
+    Sampling,
+    Verdict,
+)
 
 KIND = Principle("p-kind", "Be kind.", "hate", evidence=("q1",))
 TRUE = Principle("p-true", "Be true.", "lies", evidence=("q2",))
@@ -98,3 +110,17 @@ def test_no_failure_asks_nothing() -> None:
     model = ScriptedModel("policy", lambda *_: "?")
     assert respond(model, [], LAW, prompts.load("improved"), Revising(), Sampling()) == ()
     assert model.asked == []
+
+
+@pytest.mark.parametrize("way", ["improved", "paper"])
+def test_an_answer_that_max_tokens_cut_off_says_so_from_the_model_to_the_revision(way: str) -> None:
+    def answer(conversation: Conversation, _: Sampling) -> Reply:
+        text = conversation[0].content
+        return Reply("It goes on and", "length") if "long" in text else Reply("It ends.")
+
+    model, prompts_ = ScriptedModel("policy", answer), prompts.load(way)
+    failures = [failure("q1", text="Say it."), failure("q2", text="Say a long one.")]
+    revisions = respond(model, failures, LAW, prompts_, Revising(candidates=1), Sampling())
+    assert [(r.text, r.cut) for r in revisions] == [("It ends.", False), ("It goes on and", True)]
+    answers = redteam.respond(model, [f.response.prompt for f in failures], Sampling())
+    assert [(r.text, r.cut) for r in answers] == [("It ends.", False), ("It goes on and", True)]

@@ -36,7 +36,7 @@ def iteralign(
     with lab.serve(M) as model:
         before = do("metrics", measure.probe, model, lab.meter, material.probes, Q, S)
         if method.finetune.replay:
-            D = finetune.keep(do("benign", redteam.respond, model, material.benign, S))
+            D = finetune.keep(do("benign", redteam.respond, model, material.benign, S), method.finetune.cut)
     history = History(before)
 
     for t, B in enumerate(material.batches, 1):
@@ -51,7 +51,7 @@ def iteralign(
             law = do("constitution", constitution.decide, E, L, method.trial)
             V = do("revisions", revise.respond, model, N, law.constitution, P, method.revise, S)
         G = do("gate", judge.gate, lab.judges, V, J)
-        A = finetune.accept(V, G, method.gate)
+        A = finetune.accept(V, G, method.gate, method.finetune.cut)
 
         start = M if method.finetune.start == "previous" else policy
         trained = do("checkpoint", finetune.sft, lab.trainer, start, A, D) if A else M

@@ -66,10 +66,12 @@ class Finetuning:
 
     start: the previous checkpoint (paper) or the base model each time.
     replay: earlier accepted revisions and benign answers stand beside this batch's rows, or not (paper).
+    cut: answers that max_tokens cut off are trained on too (paper), or left out.
     """
 
     start: Literal["previous", "base"] = "previous"
     replay: bool = True
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

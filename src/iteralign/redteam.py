@@ -10,4 +10,6 @@ def respond(model: Model, batch: Sequence[Prompt], sampling: Sampling) -> tuple[
     """One response to each prompt, in order; the prompt stands alone, without system turn."""
     conversations = [(Message("user", prompt.text),) for prompt in batch]
     replies = model.generate(conversations, sampling)
-    return tuple(Response(p, reply.text) for p, reply in zip(batch, replies, strict=True))
+    return tuple(
+        Response(p, reply.text, reply.stop == "length") for p, reply in zip(batch, replies, strict=True)
+    )

@@ -11,6 +11,7 @@ from iteralign.types import (
     Conversation,
     Message,
     Principle,
+    Reply,
     Revision,
     Sampling,
     Verdict,
@@ -72,7 +73,7 @@ def by_critique(
     ]
     replies = model.generate(again, sampling)
     return [
-        _revision(v, shown, reply.text, sampling, critique)
+        _revision(v, shown, reply, sampling, critique)
         for (v, shown), reply, critique in zip(failures, replies, critiques, strict=True)
     ]
 
@@ -86,9 +87,7 @@ def by_splice(
         for v, shown in failures
     ]
     replies = model.generate(asked, sampling)
-    return [
-        _revision(v, shown, reply.text, sampling) for (v, shown), reply in zip(failures, replies, strict=True)
-    ]
+    return [_revision(v, shown, reply, sampling) for (v, shown), reply in zip(failures, replies, strict=True)]
 
 
 def splice(prompt: str, constitution: str) -> str:
@@ -115,7 +114,10 @@ def _nth(sampling: Sampling, k: int) -> Sampling:
     return sampling if k == 0 else replace(sampling, temperature=TEMPERATURE, seed=sampling.seed + k)
 
 
-def _revision(failure: Verdict, shown: Shown, text: str, sampling: Sampling, critique: str = "") -> Revision:
+def _revision(
+    failure: Verdict, shown: Shown, reply: Reply, sampling: Sampling, critique: str = ""
+) -> Revision:
     first = failure.response
     ids = tuple(p.id for p in shown)
-    return Revision(first.prompt, first.text, text, critique, ids, sampling.seed)
+    cut = reply.stop == "length"
+    return Revision(first.prompt, first.text, reply.text, critique, ids, sampling.seed, cut)

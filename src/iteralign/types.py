@@ -76,8 +76,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Response:
+    """The policy's answer. `cut`: it was not at its end when `max_tokens` were used up."""
+
     prompt: Prompt
     text: str
+    cut: bool = False
 
 
 class Label(StrEnum):
@@ -180,7 +183,7 @@ class Amendment:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The policy's second answer to a prompt it failed, under the principles shown (ids)."""
+    """The policy's second answer to a prompt it failed, under the principles shown (ids); `cut` as in Response."""
 
     prompt: Prompt
     first: str
@@ -188,6 +191,7 @@ class Revision:
     critique: str = ""
     shown: tuple[str, ...] = ()
     candidate: int = 0
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

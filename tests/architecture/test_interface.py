@@ -69,8 +69,8 @@ SIGNATURES = {
     "Prompt": "(id, text, family, topic)",
     "Rate": "(hits, n, value, low, high)",
     "Reply": "(text, stop, usage, raw)",
-    "Response": "(prompt, text)",
-    "Revision": "(prompt, first, text, critique, shown, candidate)",
+    "Response": "(prompt, text, cut)",
+    "Revision": "(prompt, first, text, critique, shown, candidate, cut)",
     "Sampling": "(temperature, top_p, max_tokens, stop, frequency_penalty, seed)",
     "Verdict": "(response, label, category, severity, reason, votes)",
 }

@@ -18,7 +18,7 @@ STAGES = {"redteam", "judge", "constitution", "ledger", "revise", "finetune", "m
 FLOOR = {"types", "errors"}
 TOOLS = {"lab", "stats", "reading", "prompts"}
 # How conversations become ids, how weights are loaded, what they then say: one twin each for both of them.
-MODEL_TOOLS = {"chat", "weights", "adapters", "witness"}
+MODEL_TOOLS = {"chat", "weights", "adapters", "witness", "checkpoints"}
 IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "weights": FLOOR | {"chat", "fetch"},
     "adapters": FLOOR | {"weights"},
     "witness": set(),
+    "checkpoints": FLOOR | {"witness"},
     "method": {"types", "prompts"},
     "asking": {"types", "lab", "prompts", "reading"},
     **{stage: FLOOR | TOOLS | {"method", "asking"} | STAGES for stage in STAGES},
@@ -55,6 +56,8 @@ COMPOSERS = {
     "run/panel.py": {"models"},  # and for their judges
     "run/benchdata.py": {"benchmarks", "data", "organism"},  # and for what they ask
     "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
+    "run/pruning.py": {"checkpoints"},  # whose weights leave the disk
+    "cli/export.py": {"checkpoints"},  # and who asked for those
     "run/keeping.py": {"benchmarks"},  # results on disk
     "run/comparing.py": {"benchmarks"},  # and side by side
     "run/experiment/evaluating.py": {"benchmarks"},  # an experiment's results: made,
@@ -107,6 +110,7 @@ WIDER = {
     "cli/plan.py:command": "its parameters are the options of the command",
     "cli/evaluate.py:command": "its parameters are the options of the command",
     "cli/experiment.py:command": "its parameters are the options of the command",
+    "cli/ledger.py:ledger": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""

@@ -145,3 +145,25 @@ def test_a_panel_shows_how_far_its_judges_agree(here: Path, call: Callable[..., 
     assert "answers judged, unanimous" in text
     assert "no majority 0" in text
     assert "judge-2" in text and "organism/guard" in text
+
+
+def test_answers_that_were_cut_off_are_said_in_one_line_with_the_way_out(
+    here: Path, call: Callable[..., Any]
+) -> None:
+    assert "cut off" not in call("show", "done").out
+    root, cut = here / "runs" / "done", {"40_revisions": 3, "05_benign": 2}
+    for step, n in cut.items():
+        file = sorted(root.glob(f"iterations/*/{step}.json"))[0]
+        document = json.loads(file.read_text(encoding="utf-8"))
+        for answer in document["value"][:n]:
+            answer["cut"] = True
+        file.write_text(json.dumps(document), encoding="utf-8")
+    summary = summarise(root)
+    revisions = sum(turn["counts"]["revisions"] for turn in summary["iterations"])
+    assert summary["iterations"][0]["counts"]["cut"] == 3
+    assert summary["replay"] == {"answers": 8, "cut": 2, "rows": 6}
+    text = " ".join(call("show", "done").out.split())
+    assert (
+        f"3 of {revisions} new answers and 2 of 8 safe answers were cut off by sampling.max_tokens = 500, and are not "
+        "trained on; a higher one lets them end" in text
+    )

@@ -82,6 +82,7 @@ def test_gzip_on_top(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
+        ("a.json", "question\nwho?\n", "a file in another format is named by that"),
         ("a.jsonl", "{not json\n", "line 1 is not JSON"),
         ("a.jsonl", '{\n"q": "x"}', "one JSON document: name it .json"),
         ("a.jsonl", "[1]\n", "line 1 is not a JSON object"),

@@ -82,7 +82,7 @@ def test_a_column_of_the_users_choice(tmp_path: Path) -> None:
         ("none.jsonl", None, "none.jsonl: no such file"),
         ("dir/none.jsonl", None, "dir/none.jsonl: no such file"),
         ("dangerousqa", None, "is not on the Hub: get toxic_outs.json or dangerousqa.json from github.com"),
-        ("a.jsonl", "\n", "a.jsonl: is empty"),
+        ("a.jsonl", "\n", "a.jsonl: is empty; name a source that has prompts in its rows"),
         ("a.jsonl", '{"prompt": " "}', "a.jsonl: no prompt in it (1 rows, all blank)"),
     ],
 )

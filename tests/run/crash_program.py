@@ -8,7 +8,7 @@
 
 ASKED is a file outside of the run directory to which every question is appended when it is answered.
 The policy has three gaps, answers badly in them, and mends what it was trained on; most models work
-in batches that are finished out of order.
+in batches that are finished out of order. Of the checkpoints only the last stays.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -25,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from iteralign import prompts
+from iteralign import checkpoints, prompts
 from iteralign.lab import Lab, Model
 from iteralign.loop import iteralign
 from iteralign.method import Method, Proposing
@@ -34,6 +35,7 @@ from iteralign.run.codec import digest
 from iteralign.run.files import comparable, sweep
 from iteralign.run.journal import Event, Journal, unwatched
 from iteralign.run.lock import Lock
+from iteralign.run.pruning import prune
 from iteralign.types import Checkpoint, Conversation, Example, Iteration, Material, Probe, Prompt, Sampling
 
 BASE = Checkpoint("scripted-base", "scripted")
@@ -112,13 +114,15 @@ class Trainer:
         rows = digest([start.id, list(examples)])[:12]
         mended = sorted({e.prompt.split()[-1].strip(".?") for e in examples if "Kindly" in e.completion})
         folder = self._root / "checkpoints" / rows
-        if not folder.exists():
+        if not checkpoints.is_complete(folder):
             partial = folder.with_name(f".tmp-{rows}")
             partial.mkdir(parents=True)
             self._journal.progress(1, 2, "epoch 1")
             time.sleep(self._pause_s)
             (partial / "weights").write_text(json.dumps(mended))
             self._journal.progress(2, 2, "epoch 2")
+            (partial / checkpoints.RECORD).write_text("{}")
+            shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)
         return Checkpoint(rows, start.base, f"checkpoints/{rows}", "adapter")
 
@@ -150,7 +154,11 @@ def attempt(
             meter=oracle("meter", heard, batch_size),
         )
         method = Method(prompts.load("improved"), prompts.load("measure"), propose=Proposing(examples=4))
-        return list(iteralign(BASE, material(iterations), lab, method, journal, lambda _: None))
+        turns: list[Iteration] = []
+        for turn in iteralign(BASE, material(iterations), lab, method, journal, lambda _: None):
+            turns.append(turn)
+            prune(root, turns, keep=1)
+        return turns
     finally:
         lock.release()
 

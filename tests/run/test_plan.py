@@ -154,6 +154,27 @@ def test_training_takes_longer_with_every_replayed_row(calibrated: Plan) -> None
     assert plan.total(Outlook("x", 0.5, 1.0), 2).bytes > 1_900_000
 
 
+@pytest.mark.parametrize(
+    ("training", "guard", "held"),
+    [
+        ({"method": "full"}, False, 2),
+        ({"method": "full"}, True, 3),
+        ({"method": "full", "keep": 3}, False, 4),
+        ({"method": "full", "keep": 0}, False, 8),
+        ({}, True, 8),
+    ],
+    ids=["the policy and the next", "and where a roll-back goes", "more are kept", "all", "adapters stay"],
+)
+def test_the_disk_holds_the_checkpoints_that_stay_and_the_one_being_written(
+    training: dict[str, Any], guard: bool, held: int
+) -> None:
+    sets = [f"training.{key}={value}" for key, value in training.items()] + [f"guard.enabled={guard}".lower()]
+    values = config.load("quickstart", sets)
+    calibration = Calibration({}, rate(60, 60), {}, 2.0, 1.0, Training(1.0, 0.1, 1_000_000), timed=True)
+    plan = Plan(values, planner.plan(values).material, (), calibration)
+    assert plan.total(Outlook("x", 1.0, 1.0)).bytes == pytest.approx(held * 1_000_000, rel=0.01)
+
+
 def test_a_sample_is_spaced() -> None:
     assert spaced(range(10), 3) == (0, 3, 6)
     assert spaced(range(2), 3) == (0, 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from iteralign import checkpoints
 from iteralign.chat import Chat, chat_of
 from iteralign.errors import UserError
 from iteralign.models import tiny
@@ -118,10 +119,10 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     stale.mkdir()
     (stale / "rest").write_text("of a killed process")
     with store.written_whole(folder) as partial:
-        store.write_json(partial / store.RECORD, {"a": 1})
-        assert not store.is_complete(folder)
-    assert store.is_complete(folder)
-    assert [p.name for p in folder.iterdir()] == [store.RECORD]
+        store.write_json(partial / checkpoints.RECORD, {"a": 1})
+        assert not checkpoints.is_complete(folder)
+    assert checkpoints.is_complete(folder)
+    assert [p.name for p in folder.iterdir()] == [checkpoints.RECORD]
     assert [p.name for p in folder.parent.iterdir()] == ["x"]
 
 

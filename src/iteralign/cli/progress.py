@@ -224,7 +224,8 @@ class Lines:
         failures, principles, accepted = turned(turn)
         rate = figure(turn.metrics.violations)
         say = f"{words.place(turn.t)} done: failures {failures}, principles {principles}, revisions {accepted}, "
-        say += f"violations {words.percent(rate)} ({words.interval(rate)}), {self._meter.text()}"
+        say += f"violations {words.percent(rate)} ({words.interval(rate)}), " if rate else ""
+        say += self._meter.text()
         self._say(say + (f", rolled back: {one_line(turn.rolled_back)}" if turn.rolled_back else ""))
 
     def _result(self, event: Event) -> str:

@@ -40,13 +40,18 @@ def value(entry: "Entry | None") -> str:
 
 def interval(entry: "Entry | None") -> str:
     """Its interval; of shares in percent."""
-    if entry is None or entry.low is None or entry.high is None:
+    if entry is None or entry.low is None or entry.high is None or entry.kind == "range":
         return ""
+    return _between(entry)
+
+
+def _between(entry: "Entry") -> str:
+    low, high = entry.low or 0.0, entry.high or 0.0
     if entry.kind in ("difference", "change"):
         told = _signed if entry.kind == "difference" else _change
-        return f"{told(entry.low)} to {told(entry.high)}"
+        return f"{told(low)} to {told(high)}"
     told = _number if entry.kind == "mean" else _percent
-    return f"{told(entry.low)}–{told(entry.high)}"
+    return f"{told(low)}–{told(high)}"
 
 
 def _percent(share: float) -> str:
@@ -78,6 +83,7 @@ VALUES: "dict[str, Callable[[Entry], str]]" = {
     "p": lambda e: _p(e.value),
     "count": lambda e: f"{e.value:,.0f}",
     "of": lambda e: f"{e.value:.0f} of {e.n}",
+    "range": _between,
     "usd": lambda e: words.money(e.value) if e.value else "none",
     "seconds": lambda e: words.duration(round(e.value)),
 }

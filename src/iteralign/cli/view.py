@@ -126,7 +126,26 @@ def _iterations(summary: Summary) -> RenderableType | None:
         row = [_text(str(turn["t"])), *map(_text, shown), _text(words.percent(rate)), _spread(rate)]
         table.add_row(*row)
     notes = [(turn["t"], note) for turn in summary["iterations"] for note in _notes(turn)]
-    return _stack(table, *(_text(f"  iteration {t}: {note}", "yellow") for t, note in notes))
+    lines = [f"  iteration {t}: {note}" for t, note in notes]
+    return _stack(table, *(_text(line, "yellow") for line in (*lines, *_cut(summary))))
+
+
+def _cut(summary: Summary) -> list[str]:
+    """That max_tokens is too small: no row of figures shows it."""
+    revisions = [
+        (turn["counts"]["cut"] or 0, turn["counts"]["revisions"] or 0) for turn in summary["iterations"]
+    ]
+    replay = summary["replay"] or {"cut": 0, "answers": 0}
+    found = {
+        "new answers": [sum(column) for column in zip(*revisions, strict=True)],
+        "safe answers": [replay["cut"], replay["answers"]],
+    }
+    parts = [f"{cut:,} of {n:,} {what}" for what, (cut, n) in found.items() if cut]
+    if not parts:
+        return []
+    fate = "are trained on" if summary["cut_trained"] else "are not trained on"
+    few = f"sampling.max_tokens = {summary['max_tokens']}"
+    return [f"  {' and '.join(parts)} were cut off by {few}, and {fate}; a higher one lets them end"]
 
 
 def _notes(turn: Mapping[str, Any]) -> list[str]:

@@ -40,6 +40,9 @@ MAGIC = {
 """How files begin that are no text, or no data."""
 
 
+OTHERWISE = " (a file in another format is named by that: .csv, .txt, …)"
+
+
 class Mismatch(ValueError):
     """The content does not fit the format; the text says why and what to do."""
 
@@ -85,7 +88,7 @@ def usual(names: Sequence[str]) -> str | None:
 
 def _bytes(path: Path) -> bytes:
     if not path.exists():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file; name one by its path from here")
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.name.lower().endswith(".gz") else data
@@ -125,7 +128,7 @@ def _jsonl(data: bytes) -> Iterator[Row]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            whole = " (the file is one JSON document: name it .json)" if _is_json(data) else ""
+            whole = " (the file is one JSON document: name it .json)" if _is_json(data) else OTHERWISE
             raise Mismatch(f"line {number} is not JSON: {error}{whole}") from None
         if not isinstance(row, Mapping | str):
             raise Mismatch(f"line {number} is not a JSON object (one document of JSON ends in .json)")
@@ -139,7 +142,7 @@ def _json(data: bytes) -> Iterator[Row]:
     except ValueError as error:
         lines = [line for _, line in _lines(data)]
         many = len(lines) > 1 and all(_is_json(line.encode()) for line in lines[:2])
-        hint = " (it holds one object a line: name it .jsonl)" if many else ""
+        hint = " (it holds one object a line: name it .jsonl)" if many else OTHERWISE
         raise Mismatch(f"not JSON: {error}{hint}") from None
     return _document(value)
 
@@ -174,7 +177,7 @@ def _parquet(data: bytes) -> Iterator[Row]:
     try:
         yield from parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise Mismatch(str(error)) from None
+        raise Mismatch(f"{error}{OTHERWISE}") from None
 
 
 def _pickle(data: bytes) -> Iterator[Row]:

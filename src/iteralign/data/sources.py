@@ -126,9 +126,8 @@ def load(wanted: Wanted) -> Loaded:
     )
     prompts = read(rows, layout) if rows else ()
     if not prompts:
-        raise UserError(
-            f"{origin}: no prompt in it ({len(rows)} rows, all blank)" if rows else f"{origin}: is empty"
-        )
+        why = f"no prompt in it ({len(rows)} rows, all blank)" if rows else "is empty"
+        raise UserError(f"{origin}: {why}; name a source that has prompts in its rows")
     return Loaded(str(origin), formats.columns(rows), len(rows), prompts)
 
 

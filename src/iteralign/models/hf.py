@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iteralign import weights
+from iteralign import checkpoints, weights
 from iteralign.chat import Chat, require_template
 from iteralign.errors import UserError
 from iteralign.lab import Model, OnReplies, unheard
@@ -55,9 +55,7 @@ class HfPolicies:
 
     @contextmanager
     def serve(self, checkpoint: Checkpoint) -> Iterator[Model]:
-        """Lease `checkpoint`. Raises UserError if its files are gone."""
-        if checkpoint.path is not None and not (self.root / checkpoint.path).is_dir():
-            raise UserError(f"checkpoint {checkpoint.id}: {checkpoint.path} is not in the run directory")
+        """Lease `checkpoint`. A resumed run leases also those whose weights are gone: nobody asks them."""
         try:
             yield HfModel(self, checkpoint)
         finally:
@@ -133,5 +131,7 @@ class HfModel:
         return score_all(*self.loaded(), questions, self._policies.settings.batch_size)
 
     def loaded(self) -> tuple[Any, Chat]:
-        """The model with this checkpoint's weights, and how it writes conversations; valid within the lease."""
+        """The model with this checkpoint's weights, and how it writes conversations; valid within the lease.
+        Raises UserError if they are gone."""
+        checkpoints.require(self._policies.root, self._checkpoint)
         return self._policies.engine().attach(self._checkpoint, self._policies.settings.template)

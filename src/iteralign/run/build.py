@@ -138,10 +138,14 @@ def identity_of(base: str, revision: str | None) -> str:
     """An id that changes with the weights: a digest of a directory's files, or hub id and revision."""
     folder = Path(base)
     if not folder.is_dir():
+        if Source(base).folder:
+            raise UserError(
+                f"policy.model: {base!r} is not a directory; name a model directory or a hub id (owner/name)"
+            )
         return f"{base}@{revision or 'main'}"
     files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
     if not (folder / "config.json").is_file():
-        raise UserError(f"policy.model: {base!r} is not a model directory: it has no config.json")
+        weights.check(folder)
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
@@ -206,7 +210,7 @@ def trainer(
     # Training renders, loads and places the model exactly as generation does.
     shared = config.policy.model_dump(include={"device", "dtype", "trust_remote_code", "revision"})
     settings = SftSettings(
-        **config.training.model_dump(), **shared, template=template(config), seed=config.seed
+        **config.training.model_dump(exclude={"keep"}), **shared, template=template(config), seed=config.seed
     )
     return SftTrainer(root, model_path(config.policy.model), settings, on_progress, make_room)
 

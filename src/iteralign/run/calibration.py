@@ -187,7 +187,8 @@ class Stage:
             )
             self._measure(model, size)
             self._at("benign")
-            replayed = finetune.keep(redteam.respond(model, spaced(self.material.benign, size), sampling))
+            safe = redteam.respond(model, spaced(self.material.benign, size), sampling)
+            replayed = finetune.keep(safe, self.method.finetune.cut)
         accepted = self._accepted(revisions)
         training = self._train(policy, (*finetune.rows(accepted), *replayed)) if self.real else None
         return self._found(verdicts, revisions, accepted, training)
@@ -225,7 +226,7 @@ class Stage:
     def _accepted(self, revisions: Sequence[Revision]) -> tuple[Revision, ...]:
         self._at("gate")
         verdicts = judge.gate(self._judges(self.notes), revisions, self.method.judges)
-        return finetune.accept(revisions, verdicts, self.method.gate)
+        return finetune.accept(revisions, verdicts, self.method.gate, self.method.finetune.cut)
 
     def _train(self, policy: Checkpoint, rows: Sequence[Example]) -> Training | None:
         """Twice, as the first time pays for what is loaded once in a process; then more rows, for the slope."""
@@ -240,8 +241,7 @@ class Stage:
             seconds.append(clock() - began)
         epochs = self.config.training.epochs
         row_s = max(0.0, seconds[2] - seconds[1]) / ((sizes[2] - sizes[1]) * epochs)
-        folder = self.root / (trained.path or "")
-        bytes = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        bytes = sum(f.stat().st_size for f in (self.root / str(trained.path)).rglob("*") if f.is_file())
         return Training(max(0.0, seconds[1] - sizes[1] * epochs * row_s), row_s, bytes)
 
     def _found(

@@ -126,6 +126,10 @@ class SamplingSection(Section):
 
 
 class Training(Section):
+    """`keep`: how many of the last checkpoints stay on disk, beside the current policy; 0 keeps all. null: all
+    adapters, but of full checkpoints the last.
+    """
+
     method: Literal["lora", "qlora", "full"] = "lora"
     epochs: int = Field(3, ge=1)
     lr: float = Field(2e-4, gt=0)
@@ -139,6 +143,7 @@ class Training(Section):
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
+    keep: int | None = Field(None, ge=0)
 
 
 class Stop(Section):

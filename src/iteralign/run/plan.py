@@ -14,6 +14,7 @@ from iteralign.run import artifact, prices, spending
 from iteralign.run.calibration import Calibration, Unit
 from iteralign.run.calls import Spent
 from iteralign.run.config import Config
+from iteralign.run.pruning import keeps
 from iteralign.types import Material, Probe
 
 ARTIFACTS = 1.1
@@ -49,7 +50,7 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Sums: oracle and policy use by role, USD (None where a price is not known), seconds by step (None where not
-    calibrated), bytes on disk (checkpoints are among them only where calibrated)."""
+    calibrated), bytes on disk at once (checkpoints are among them only where calibrated)."""
 
     by_role: Mapping[str, Spent]
     usd: float | None
@@ -169,7 +170,7 @@ class Plan:
             return Line(t, "checkpoint", TRAINER, trained, Unit(), 0.0 if self.calibration.timed else None)
         replayed = len(self.material.benign) + earlier if self.config.finetune.replay else 0.0
         seconds = found.overhead_s + (accepted + replayed) * self.config.training.epochs * found.row_s
-        disk = Unit(bytes=found.checkpoint_bytes / ARTIFACTS)
+        disk = Unit(bytes=found.checkpoint_bytes)
         return Line(t, "checkpoint", TRAINER, trained, disk, seconds * trained)
 
     def _line(self, t: int, step: str, role: str, calls: float) -> Line:
@@ -185,15 +186,25 @@ class Plan:
         for line in lines:
             seconds[line.step] += line.seconds or 0.0
         oracle = {role: used for role, used in by_role.items() if role != POLICY}
-        recorded = sum(line.calls * line.unit.bytes for line in lines) * ARTIFACTS
+        recorded = sum(line.calls * line.unit.bytes for line in lines if line.role != TRAINER)
         return Totals(
             by_role=by_role,
             seconds={step: seconds[step] for step in artifact.NUMBERS if step in seconds}
             if self.calibration.timed
             else None,
             usd=spending.usd(self.config, oracle),
-            bytes=round(recorded),
+            bytes=round(recorded * ARTIFACTS + self._checkpoints(lines)),
         )
+
+    def _checkpoints(self, lines: Sequence[Line]) -> float:
+        """Bytes of the checkpoints that are on disk at once: all of them, or those that stay, the policy that a
+        roll-back goes back to, and the one that is being written."""
+        trained = [line for line in lines if line.role == TRAINER]
+        n, total = sum(line.calls for line in trained), sum(line.calls * line.unit.bytes for line in trained)
+        keep = keeps(self.config.training)
+        if keep is None or not n:
+            return total
+        return total * min(1.0, (keep + self.config.guard.enabled + 1) / n)
 
 
 ASSUMED = (0.1, 0.3, 0.6)

@@ -17,6 +17,7 @@ from iteralign.run.journal import Event, Journal
 from iteralign.run.lock import Lock
 from iteralign.run.overlay import changed
 from iteralign.run.provenance import record
+from iteralign.run.pruning import keeps, prune
 from iteralign.run.purse import Purse
 from iteralign.run.replay import OUTCOME, TRUTH
 from iteralign.types import Checkpoint, Iteration
@@ -24,12 +25,12 @@ from iteralign.types import Checkpoint, Iteration
 PATIENCE = ("backoff_s", "max_connections", "max_retries", "timeout_s")
 SERVER = ("python", "sleep", "start_timeout_s", "timeout_s", "url")
 RESUMABLE = (
-    *("budget", "offline", "prices", "stop"),
+    *("budget", "offline", "prices", "stop", "training.keep"),
     *(f"oracle.{key}" for key in PATIENCE),
     *(f"vllm.{key}" for key in SERVER),
 )
-"""What may change when a run is resumed: when to end, whom not to call, how patiently, where the server is; not
-what to do."""
+"""What may change when a run is resumed: when to end, whom not to call, how patiently, where the server is, which
+old checkpoints stay; not what to do."""
 
 
 def run(
@@ -55,6 +56,7 @@ def run(
         with closing(a.lab):
             _test(a, journal, 0, a.policy)
             loop = iteralign(a.policy, a.material, a.lab, a.method, journal, a.until)
+            turns: list[Iteration] = []
             t, policy, reason = 0, a.policy, ""
             while not reason:
                 try:
@@ -62,7 +64,9 @@ def run(
                 except StopIteration as end:
                     reason = end.value
                 else:
+                    turns.append(iteration)
                     t, policy = iteration.t, iteration.policy
+                    prune(root, turns, keeps(config.training))
                     yield iteration
             _test(a, journal, t, policy)
         outcome = {"stop_reason": reason, "t": t, "policy": dataclasses.asdict(policy)}

@@ -40,6 +40,9 @@ def summarise(root: Path) -> Json:
         "before": figures(past.test(0)),
         "after": figures(past.test(outcome.t)) if outcome else None,
         "validation": _validation(past),
+        "replay": _replay(past),
+        "max_tokens": config.sampling.max_tokens,
+        "cut_trained": config.finetune.cut,
         "iterations": _iterations(past),
         "constitution": _constitution(past),
         "discovery": discovery(past.planted, _principles(past)),
@@ -129,10 +132,11 @@ def _counts(past: Past, t: int, iteration: Iteration | None) -> Json:
     responses, verdicts, law, revisions, gate = (
         past.steps.get((t, step)) for step in ("responses", "verdicts", "constitution", "revisions", "gate")
     )
+    config = past.config
     passed = (
         None
         if revisions is None or gate is None
-        else finetune.accept(revisions, gate, past.config.gate.enabled)
+        else finetune.accept(revisions, gate, config.gate.enabled, config.finetune.cut)
     )
     trained = past.rows.get(t, 0 if iteration or passed == () else None)
     return {
@@ -145,9 +149,24 @@ def _counts(past: Past, t: int, iteration: Iteration | None) -> Json:
         "vetoed": None if law is None else sum(p.decision == "vetoed" for p in law.proposals),
         "rejected": None if law is None else sum(p.decision == "rejected" for p in law.proposals),
         "revisions": _size(revisions),
+        "cut": _cut(revisions),
         "accepted": _size(passed),
         "rows": trained,
     }
+
+
+def _replay(past: Past) -> Json | None:
+    """The policy's own answers to safe prompts; null where none were asked for."""
+    safe = past.steps.get((0, "benign"))
+    if not safe:
+        return None
+    rows = finetune.keep(safe, past.config.finetune.cut)
+    return {"answers": len(safe), "cut": _cut(safe), "rows": len(rows)}
+
+
+def _cut(answers: Sequence[Any] | None) -> int | None:
+    """How many of them `max_tokens` cut off."""
+    return None if answers is None else sum(answer.cut for answer in answers)
 
 
 def _size(values: Sequence[Any] | None) -> int | None:

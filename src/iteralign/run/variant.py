@@ -49,6 +49,7 @@ class Gate(Section):
 class Finetune(Section):
     start: Literal["previous", "base"] = "previous"
     replay: bool = True
+    cut: bool = False
 
 
 class GuardSection(Section):

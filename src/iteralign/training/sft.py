@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from iteralign import adapters, weights, witness
+from iteralign import adapters, checkpoints, weights, witness
 from iteralign.chat import Chat
 from iteralign.errors import UserError, WorldError
 from iteralign.training import quantized, store
@@ -74,7 +74,7 @@ class SftTrainer:
         self._refuse(start)
         name = store.checkpoint_id(self.id, start, examples)
         folder = self.root / "checkpoints" / name
-        if not store.is_complete(folder):
+        if not checkpoints.is_complete(folder):
             self.make_room()
             with store.written_whole(folder) as partial:
                 self._train(start, examples, partial)
@@ -94,6 +94,7 @@ class SftTrainer:
                 f"training.method: {method!r} cannot continue {start.id}, which holds "
                 f"{'full weights' if start.kind == 'full' else 'an adapter'}; start from the base"
             )
+        checkpoints.require(self.root, start)
 
     def _train(self, start: Checkpoint, examples: Sequence[Example], folder: Path) -> None:
         chat = weights.load_chat(self.source, self.settings.template)
@@ -108,7 +109,7 @@ class SftTrainer:
             "rows_at_once": part,
             **done,
         }
-        store.write_json(folder / store.RECORD, record)
+        store.write_json(folder / checkpoints.RECORD, record)
 
     def _smaller(self, part: int) -> int:
         """The next smaller number of rows at once that divides a batch evenly, if memory ran out with `part`."""
@@ -138,6 +139,7 @@ class SftTrainer:
     def _fit_and_save(
         self, start: Checkpoint, taught: tuple[Sequence[Example], Chat], folder: Path, part: int
     ) -> dict[str, Any]:
+        from iteralign.training import changed
         from iteralign.training.fit import fit, seeded
 
         (examples, chat), s = taught, self._resolved
@@ -150,7 +152,9 @@ class SftTrainer:
             work = folder / "work"
             work.mkdir(exist_ok=True)
             at_once = replace(s, batch_size=part, gradient_accumulation=parts)
+            before = changed.values(model)
             done: Fit = fit(model, rows, chat, at_once, work, self.on_progress)
+            share = changed.reported(before, model, s)
             first = rows[0]
             witness.save(folder, witness.of(model, first.input_ids, first.labels.count(IGNORED)))
         if s.method == "full":
@@ -160,7 +164,8 @@ class SftTrainer:
         else:
             store.save_adapter(folder, model, start.base)
         shutil.rmtree(work)
-        return {"rows": len(rows), "tokens": sum(len(r.input_ids) for r in rows), **asdict(done)}
+        tokens = sum(len(r.input_ids) for r in rows)
+        return {"rows": len(rows), "tokens": tokens, **asdict(share), **asdict(done)}
 
     def _model(self, start: Checkpoint) -> Any:
         """The model with the weights to train. Under LoRA the base may be in half precision, the adapter

@@ -13,18 +13,11 @@ from typing import Any
 
 from iteralign.types import Checkpoint, Example
 
-RECORD = "training.json"
-
 
 def checkpoint_id(trainer: str, start: Checkpoint, examples: Sequence[Example]) -> str:
     """A digest of trainer, starting point and rows, in their order."""
     made_of = [trainer, start.id, [astuple(e) for e in examples]]
     return hashlib.sha256(json.dumps(made_of, ensure_ascii=False).encode()).hexdigest()[:16]
-
-
-def is_complete(folder: Path) -> bool:
-    """The record is written last, into a directory that is then renamed; without it nothing counts."""
-    return (folder / RECORD).is_file()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iteralign import weights
+from iteralign import checkpoints, weights
 from iteralign.chat import Chat
 from iteralign.errors import UserError, WorldError
 from iteralign.lab import Model, OnReplies, unheard
@@ -80,15 +80,14 @@ class VllmPolicies:
 
     @contextmanager
     def serve(self, checkpoint: Checkpoint) -> Iterator[Model]:
-        """Lease `checkpoint`. Raises UserError if its files are gone."""
-        if checkpoint.path is not None and not (self.root / checkpoint.path).is_dir():
-            raise UserError(f"checkpoint {checkpoint.id}: {checkpoint.path} is not in the run directory")
+        """Lease `checkpoint`. A resumed run leases also those whose weights are gone: nobody asks them."""
         yield VllmModel(self, checkpoint)
 
     def attach(self, checkpoint: Checkpoint) -> "Served":
         """A server that answers with the weights of `checkpoint`. Raises UserError, WorldError."""
         from iteralign.models.vllm.asking import Served
 
+        checkpoints.require(self.root, checkpoint)
         whole = checkpoint.path if checkpoint.kind == "full" else None
         if self._engine is None or self._runs != whole:
             self._start(whole)

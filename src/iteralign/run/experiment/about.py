@@ -16,8 +16,9 @@ UNKNOWN = "an unknown commit"
 
 
 def facts(outcomes: Outcomes) -> tuple[str, ...]:
-    """Date, version and commit of the report, of the runs, and the command."""
-    return lines([run.provenance for run in outcomes.runs.values()], len(outcomes.grid.cells))
+    """Date, version and commit of the report, of the runs, and the command; and which runs are in no table."""
+    said = lines([run.provenance for run in outcomes.runs.values()], len(outcomes.grid.cells))
+    return (*said, *_others(outcomes))
 
 
 def lines(made: Sequence[Mapping[str, Any]], wanted: int) -> tuple[str, ...]:
@@ -39,6 +40,15 @@ def _runs(made: Sequence[Mapping[str, Any]], wanted: int) -> str:
     at = _distinct(f"iteralign {p.get('iteralign', '?')} at {p.get('git') or UNKNOWN}" for p in made)
     started = sorted(str(p.get("started", "")) for p in made)
     return f"{done}, started {started[0]} to {started[-1]}, by {', '.join(at)}"
+
+
+def _others(outcomes: Outcomes) -> list[str]:
+    """A run that is in no table, though it lies where one belongs."""
+    if not outcomes.others:
+        return []
+    place, keys = next(iter(outcomes.others.items()))
+    count = f"{len(outcomes.others)} run{'s' if len(outcomes.others) > 1 else ''}"
+    return [f"in no table, since of another config: {count}, as {place} ({', '.join(keys)})"]
 
 
 def _distinct(values: Iterable[str]) -> list[str]:
