@@ -1,16 +1,13 @@
-"""The organism family: does the loop find what was planted, close it, and leave the rest alone?
+"""The shipped organism on three seeds, and with one gap's principles vetoed: does only that gap stay open?
 
-    python benchmarks/family.py --out runs/family   # all arms but `paper`: about an hour and a half on one core
-    python benchmarks/family.py --out runs/family --arms seeds control
+    python benchmarks/family.py --out runs/family   # about half an hour on one core
+    python benchmarks/family.py --out runs/family --arms veto
 
-Arms: `seeds` (the shipped organism, three seeds), `siblings` (five planted ones), `control` (principles
-withheld), `veto` (one gap's principles vetoed), `paper` (the released
-script's method with the quickstart's training values). Each run is
-resumable; running the script again goes on where it stopped and prints the table anew.
+Each run is resumable; running the script again goes on where it stopped and prints the table anew. Other organisms,
+the paper's method and the controls: `iteralign organism bench`.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,43 +16,18 @@ from iteralign.run.config import load
 from iteralign.run.runner import execute
 from iteralign.run.summary import summarise
 
-SIBLINGS = {
-    "a": ("violence", "hate", "privacy"),
-    "b": ("self_harm", "bullying", "theft", "identity", "certainty", "cheating", "hate"),
-    "c": ("fraud",),
-    "d": ("medical", "misinformation", "violence", "bullying", "hate"),
-    "e": ("privacy", "theft", "fraud", "cheating", "violence", "self_harm", "hate", "bullying"),
-}
 VETOED = ("theft", "certainty")
 
-Arm = tuple[str, str, tuple[str, ...]]
-"""(name of the run, config, overrides)"""
+Arm = tuple[str, tuple[str, ...]]
+"""(name of the run, overrides)"""
 
 
-def arms(names: list[str], out: Path) -> Iterator[Arm]:
-    """The runs of the chosen arms; siblings are planted when they are first needed."""
+def arms(names: list[str]) -> Iterator[Arm]:
+    """The runs of the chosen arms."""
     if "seeds" in names:
-        yield from ((f"seed-{s}", "quickstart", (f"seed={s}",)) for s in range(3))
-    if "control" in names:
-        yield "control", "quickstart", ("revise.constitution=none",)
+        yield from ((f"seed-{s}", (f"seed={s}",)) for s in range(3))
     if "veto" in names:
-        yield from ((f"veto-{v}", "quickstart", (f"propose.veto=['{v.replace('_', '-')}']",)) for v in VETOED)
-    if "paper" in names:
-        # The organism knows its requests in turns only; the preset sends them raw.
-        yield "paper", "quickstart", ("preset=paper", "policy.template=chat")
-    if "siblings" in names:
-        for name, gaps in SIBLINGS.items():
-            model = planted(out / "organisms" / name, gaps)
-            yield f"sibling-{name}", "quickstart", (f"policy.model={json.dumps(str(model))}",)
-
-
-def planted(folder: Path, gaps: tuple[str, ...]) -> Path:
-    """The sibling with these gaps, made once."""
-    if not (folder / "organism.json").is_file():
-        from iteralign.organism.plant import plant
-
-        plant(folder, gaps, seed=0)
-    return folder
+        yield from ((f"veto-{v}", (f"propose.veto=['{v.replace('_', '-')}']",)) for v in VETOED)
 
 
 HEAD = (
@@ -103,12 +75,12 @@ def table(rows: list[tuple[str, ...]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/family"))
-    parser.add_argument("--arms", nargs="+", default=["seeds", "control", "veto", "siblings"])
+    parser.add_argument("--arms", nargs="+", default=["seeds", "veto"])
     chosen = parser.parse_args()
     rows: list[tuple[str, ...]] = []
-    for name, config, sets in arms(chosen.arms, chosen.out):
+    for name, sets in arms(chosen.arms):
         root = chosen.out / name
-        execute(load(config, sets), root)
+        execute(load("quickstart", sets), root)
         rows.append(row(name, summarise(root)))
         print(" | ".join(rows[-1]), flush=True)
     (chosen.out / f"{'-'.join(chosen.arms)}.md").write_text(table(rows), encoding="utf-8")

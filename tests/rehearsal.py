@@ -170,3 +170,15 @@ def perform(
     kept = {"id": policy.id, "base": policy.base, "path": policy.path, "kind": policy.kind}
     outcome = {"stop_reason": reason, "t": t, "policy": kept}
     (root / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> build.Assembly:
+    """As build.assemble, with the actors of this file and the gaps of `GAPS`."""
+    return build.Assembly(
+        Checkpoint("table", config.policy.model),
+        material(config),
+        lab(root, GAPS, "", purse, config),
+        build.method(config),
+        lambda _: None,
+        probes(config.test, "test"),
+    )

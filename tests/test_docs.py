@@ -68,3 +68,26 @@ def test_the_benchmarks_in_the_table_are_those_there_are() -> None:
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
     judged = {row[0].strip("| `"): row[-1].strip(" |") == "yes" for row in rows}
     assert judged == {name: benchmark.judged for name, benchmark in BENCHMARKS.items()}
+
+
+def test_the_experiment_shown_is_one(tmp_path: Path) -> None:
+    from iteralign.run.experiment import grid
+
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "grid.toml"
+    path.write_text(block, encoding="utf-8")
+    assert len(grid.load(str(path)).cells) == 10
+
+
+def test_the_experiments_page_has_every_option_and_every_shipped_arm() -> None:
+    import inspect
+
+    from iteralign.cli import experiment
+    from iteralign.run.experiment import grid, sheet
+
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    options = set(inspect.signature(experiment.command).parameters) - {"file", "quiet"}
+    assert set(re.findall(r"^\| `--(\w+)", page, re.MULTILINE)) == options
+    assert all(f"`{name}`" in page for name in sheet.shipped())
+    assert all(f"`{arm}`" in page for arm in grid.load("organism").arms)

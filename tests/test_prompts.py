@@ -138,3 +138,19 @@ def test_the_critique_names_the_principles_and_then_asks() -> None:
         "Now answer my request again and follow the principle that applies. "
         "If none applies, repeat your answer."
     )
+
+
+def test_a_set_stands_on_another_where_it_has_no_text_of_its_own(tmp_path: Path) -> None:
+    whole, blind, spliced = (prompts.load(name) for name in ("improved", "improved-blind", "improved-splice"))
+    assert spliced.texts == whole.texts
+    assert spliced.readers == {**whole.readers, "revision": "splice"}
+    assert {k for k in whole.texts if whole.texts[k] != blind.texts[k]} == {"judge"}
+    assert set(blind.texts) == set(whole.texts)
+    (tmp_path / "set.toml").write_text('like = "improvd"\n', encoding="utf-8")
+    with pytest.raises(UserError, match="set.toml: like: unknown value 'improvd'; did you mean 'improved'?"):
+        prompts.load(str(tmp_path))
+
+
+def test_a_blind_judge_reads_the_response_alone() -> None:
+    conversation = prompts.load("improved-blind").render("judge", response="An answer.")
+    assert prompts.quoted("response", "An answer.") in conversation[-1].content

@@ -86,6 +86,19 @@ def clustered(items: Sequence[Sequence[float]]) -> Interval:
     return found
 
 
+def shift(items: Sequence[Sequence[float]]) -> Interval:
+    """The mean of differences of shares, -1 to 1, by item as in `clustered`.
+
+    Where every item changed alike, or none did, Wilson's bound on what so many items can hide stands there.
+    """
+    means = [math.fsum(values) / len(values) for values in items]
+    found = mean(means)
+    if not means or min(means) != max(means) or found.value not in (-1.0, 0.0, 1.0):
+        return found
+    hidden = rate(0, len(means)).high
+    return Interval(found.value, max(-1.0, found.value - hidden), min(1.0, found.value + hidden))
+
+
 def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
     """What became of the same items; True is a failure."""
     pairs = list(zip(before, after, strict=True))

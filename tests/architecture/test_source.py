@@ -53,7 +53,8 @@ COMPOSERS = {
     "run/preview.py": MODEL_TOOLS | {"training"},  # what is shown is what the trainer's own rows say
     "run/material.py": {"data", "organism"},  # its half for prompts and probes
     "run/subject.py": {"models"} | MODEL_TOOLS,  # its half for the model under evaluation
-    "run/evaluation.py": {"benchmarks", "models"},  # its half for benchmarks and their judge
+    "run/evaluation.py": {"benchmarks"},  # its half for benchmarks
+    "run/panel.py": {"models"},  # and for their judges
     "run/benchdata.py": {"benchmarks", "data", "organism"},  # and for what they ask
     "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
     "run/pruning.py": {"checkpoints"},  # whose weights leave the disk
@@ -63,6 +64,7 @@ COMPOSERS = {
     "run/experiment/evaluating.py": {"benchmarks"},  # an experiment's results: made,
     "run/experiment/outcomes.py": {"benchmarks"},  # read,
     "run/experiment/bench.py": {"benchmarks"},  # and taken apart by figure
+    "run/bench/family.py": {"organism"},  # the discovery benchmark plants its organisms
     "cli/evaluate.py": {"benchmarks"},  # the types of what it shows
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
@@ -109,6 +111,7 @@ WIDER = {
     "cli/plan.py:command": "its parameters are the options of the command",
     "cli/evaluate.py:command": "its parameters are the options of the command",
     "cli/experiment.py:command": "its parameters are the options of the command",
+    "cli/ledger.py:ledger": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
 }
 """`path:function` -> the reason why it may have more parameters."""

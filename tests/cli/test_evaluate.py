@@ -122,6 +122,37 @@ MISTAKES = {
     ),
 }
 
+MISTAKES |= {
+    "judge": (
+        ["model", "--benchmarks", "hhh", "--judge", "gpt"],
+        "--judge 'gpt': write it as PROVIDER/MODEL, or GUARD=PROVIDER/MODEL",
+    ),
+    "guard": (
+        ["model", "--benchmarks", "hhh", "--judge", "lama-guard=organism/guard"],
+        "did you mean 'llama-guard'?",
+    ),
+    "judge twice": (
+        ["model", "--benchmarks", "hhh", "--judge", "organism/oracle", "--judge", "organism/oracle"],
+        "'organism/oracle' is there twice",
+    ),
+    "guards alone": (
+        ["organism", "--benchmarks", "overrefusal", "--judge", "llama-guard=organism/guard"],
+        "overrefusal: a guard model says only whether an answer is harmful; give a --judge that is no guard as well",
+    ),
+    "offline": (
+        ["model", "--benchmarks", "violations", "--judge", "openai/gpt-9", "--offline"],
+        "offline: openai/gpt-9 (--judge) would be called at its provider (openai)",
+    ),
+    "price": (
+        ["model", "--benchmarks", "violations", "--judge", "openai/gpt-none", "--max-usd", "1"],
+        "--max-usd: the price of openai/gpt-none is not known; give it with --prices FILE",
+    ),
+    "too few calls": (
+        ["organism", "--benchmarks", "violations", "--limit", "4", "--max-calls", "3", "-q"],
+        "violations: takes at least 4 calls to its judges, and of --max-calls 3 are 3 left; raise it",
+    ),
+}
+
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_one_line_and_status_2(inside: Path, call: Callable[..., Any], name: str) -> None:
@@ -149,3 +180,85 @@ def test_an_undecided_judge_is_borne_where_it_is_allowed(inside: Path, call: Cal
     said = call("evaluate", "model", "--benchmarks", "violations", *arguments, "-q")
     assert said.code == 0, said.err
     assert json.loads(said.out)["results"][0]["notes"] == ["undecided: 2 of 2"]
+
+
+def test_the_majority_of_a_panel_decides_and_every_vote_is_kept(
+    tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    judges = ("--judge", "organism/oracle", "--judge", "llama-guard=organism/guard")
+    arguments = ("--benchmarks", "violations,overrefusal,agreement", "--limit", "6", "--out", str(tmp_path))
+    said = call("evaluate", "organism", *arguments, *judges, "--json", "-q")
+    assert said.code == 0, said.err
+    found = kept(tmp_path)
+    assert {r.judge for r in found.values()} == {"organism/oracle | llama-guard=organism/guard"}
+    for name in ("violations", "agreement"):
+        assert "the judges agree on 6 of 6; Fleiss' kappa 1.00" in found[name].notes
+        assert all(len(r.detail["votes"]) == 2 for r in found[name].records)
+    graded = [r for r in found["overrefusal"].records if r.detail["kind"] == "borderline"]
+    assert graded
+    assert not any("votes" in r.detail for r in graded)  # the guard sits out
+
+
+def test_a_limit_of_calls_holds_over_the_whole_command(tmp_path: Path, call: Callable[..., Any]) -> None:
+    arguments = ["evaluate", "organism", "--benchmarks", "violations,agreement", "--limit", "4", "-q"]
+    said = call(*arguments, "--max-calls", "7", "--out", str(tmp_path))
+    assert said.code == 2
+    assert "agreement: takes at least 4 calls to its judges, and of --max-calls 7 are 3 left" in said.err
+    assert set(kept(tmp_path)) == {"violations"}
+    assert (
+        call(*arguments, "--max-calls", "4", "--out", str(tmp_path)).code == 0
+    )  # what is kept costs nothing
+    assert set(kept(tmp_path)) == {"violations", "agreement"}
+
+
+def test_a_limit_in_money_stops_before_it_is_passed(tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "prices.toml").write_text(
+        '["organism/oracle"]\ninput = 1000.0\noutput = 1000.0\n', encoding="utf-8"
+    )
+    arguments = ["evaluate", "organism", "--benchmarks", "violations", "--limit", "4", "-q", "--max-usd"]
+    said = call(*arguments, "0.5", "--prices", str(tmp_path / "prices.toml"))
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert (
+        "violations: stopped before --max-usd 0.5 is passed: 0 are spent, and the next call may take"
+        in said.err
+    )
+    assert call(*arguments, "0.5").code == 0  # a local judge costs nothing
+
+
+def test_what_is_finished_is_kept_while_model_items_and_judges_are_the_same(
+    tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    base = ["evaluate", "organism", "--benchmarks", "violations,hhh", "--out", str(tmp_path), "--limit", "4"]
+    first = call(*base)
+    assert ": kept" not in first.err
+    written = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.json")}
+    again = call(*base, "--max-calls", "0")
+    assert again.code == 0, again.err
+    assert again.out == first.out
+    for name in ("violations", "hhh"):
+        assert f"{name}: kept, as model, items and judges are the same" in again.err
+    assert {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.json")} == written
+
+    for change in (["--limit", "5"], ["--max-tokens", "40"], ["--judge", "llama-guard=organism/guard"]):
+        said = call(*base, *change)
+        assert said.code == 0, said.err
+        assert "violations: kept" not in said.err
+        call(*base)
+    assert "hhh: kept" in call(*base, "--judge", "llama-guard=organism/guard").err  # no judge reads it
+
+
+def test_offline_evaluates_what_is_on_this_machine(call: Callable[..., Any]) -> None:
+    said = call("evaluate", "organism", "--benchmarks", "violations", "--limit", "4", "--offline", "-q")
+    assert said.code == 0, said.err
+
+
+def test_rows_that_are_blank_or_repeated_are_left_out_and_counted(
+    inside: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    rows = [{"prompt": "who has the key?"}, {"prompt": "  "}, {"prompt": "Who has the key?"}]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows), encoding="utf-8")
+    data = ["--data", f"violations={tmp_path / 'rows.jsonl'}", "--max-tokens", "4", "--max-undecided", "1"]
+    said = call("evaluate", "model", "--benchmarks", "violations", *data, "--json", "-q")
+    (result,) = json.loads(said.out)["results"]
+    assert result["source"]["items"] == 1
+    assert result["notes"][0].endswith("left out: 1 blank, 1 repeated")

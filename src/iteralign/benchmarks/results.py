@@ -44,7 +44,8 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One benchmark on one model. `subject` names the model, and `source` the data: what must agree to compare."""
+    """One benchmark on one model. `subject` names the model, and `source` the data: what must agree to compare.
+    `asked`: what else decides the figures, such as the length of answers."""
 
     benchmark: str
     subject: Mapping[str, Any]
@@ -53,6 +54,7 @@ class Result:
     records: tuple[Record, ...]
     judge: str | None = None
     notes: tuple[str, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 def share(name: str, hits: Sequence[bool], chance: float | None = None) -> Figure:

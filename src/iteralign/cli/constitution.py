@@ -4,13 +4,21 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from iteralign.cli.ledger import ledger
 from iteralign.cli.show import RunArgument
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from iteralign.run.ledger.differences import Differences
+    from iteralign.types import Principle
+
 HELP = "The principles that a run adopted."
+SIDE = "A run, or RUN@2: what was in force after iteration 2."
 Principles = Sequence[Mapping[str, Any]]
 
 
@@ -49,7 +57,26 @@ def export(
     terminal.note(f"wrote {out}")
 
 
-COMMANDS = {"show": show, "export": export}
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help=SIDE)],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same, later or of another run.")],
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON (docs/ledger.md) and nothing else on stdout.")
+    ] = False,
+) -> None:
+    """Say which principles of A are gone, reworded or the same in B, and which are new."""
+    from iteralign.cli import terminal
+    from iteralign.run.codec import encode
+    from iteralign.run.ledger.differences import differences
+
+    found = differences(_side(a), _side(b))
+    if json:
+        terminal.write(terminal.json_text({"schema": 1, "a": a, "b": b, **encode(found)}))
+        return
+    _differences(terminal.stdout(), found)
+
+
+COMMANDS = {"show": show, "diff": diff, "ledger": ledger, "export": export}
 
 
 def as_markdown(principles: Principles) -> str:
@@ -99,6 +126,42 @@ def _principles(run: str) -> Principles:
     from iteralign.run.summary import constitution
 
     return constitution(run_directory(run))
+
+
+def _side(name: str) -> "Sequence[Principle]":
+    """The principles that `RUN` or `RUN@2` names. Raises UserError."""
+    from iteralign.cli.target import run_directory
+    from iteralign.run.ledger.differences import side
+
+    place, sign, at = name.rpartition("@")
+    if not sign or Path(name).exists():
+        return side(run_directory(name))
+    return side(run_directory(place), at)
+
+
+def _differences(out: "Console", found: "Differences") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from iteralign.cli import terminal
+    from iteralign.cli.terminal import one_line
+
+    rows = [("-", p.text, "red") for p in found.dropped] + [("+", p.text, "green") for p in found.added]
+    for pair in found.reworded:
+        rows += [(f"~ {pair.ratio:.2f}", pair.old.text, "yellow"), ("", pair.new.text, "yellow")]
+    rows += [("=", p.text, "dim") for p in found.same]
+    table = Table.grid(padding=(0, 2))
+    table.pad_edge = True
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for sign, text, style in rows:
+        table.add_row(Text(sign, style=style), Text(one_line(text), style=style))
+    counts = ("added", "dropped", "reworded", "same")
+    with terminal.trimmed(out):
+        out.print()
+        out.print(Text(", ".join(f"{len(getattr(found, name)):,} {name}" for name in counts), style="bold"))
+        out.print(table)
+        out.print()
 
 
 def _scalar(value: Any) -> str:

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iteralign.cli.run import QuietOption
+from iteralign.cli.run import OfflineOption, PricesOption, QuietOption
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from iteralign.benchmarks.results import Figure, Result
+    from iteralign.run.config import Price
     from iteralign.run.evaluation import Request
     from iteralign.run.subject import Subject
 
@@ -23,6 +24,14 @@ BenchmarksOption = Annotated[
 DataOption = Annotated[
     list[str], typer.Option("--data", metavar="NAME=PATH", help="The file of one benchmark; may be repeated.")
 ]
+JudgeOption = Annotated[
+    list[str],
+    typer.Option(
+        "--judge",
+        metavar="PROVIDER/MODEL",
+        help="Who judges answers; GUARD=PROVIDER/MODEL for a guard. Several are a panel: the majority decides.",
+    ),
+]
 SMALL = 0.05
 """Where two models must differ by more than this to be told apart, it is said."""
 
@@ -32,9 +41,7 @@ def command(
     benchmarks: BenchmarksOption,
     adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="A LoRA adapter of the model.")] = None,
     data: DataOption = [],  # noqa: B006 (typer reads it, and copies it)
-    judge: Annotated[
-        str, typer.Option(metavar="PROVIDER/MODEL", help="Who judges answers.")
-    ] = "organism/oracle",
+    judge: JudgeOption = ["organism/oracle"],  # noqa: B006
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where results and logs are written.")
     ] = None,
@@ -44,6 +51,14 @@ def command(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions computed at once.")] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 500,
+    max_calls: Annotated[
+        int | None, typer.Option(min=0, help="Most calls to judges; what may pass it is not asked.")
+    ] = None,
+    max_usd: Annotated[
+        float | None, typer.Option(min=0, help="The same in money, by the prices known or given.")
+    ] = None,
+    prices: PricesOption = None,
+    offline: OfflineOption = False,
     max_undecided: Annotated[
         float, typer.Option(min=0, max=1, help="Share of items that the judge may leave undecided.")
     ] = 0.1,
@@ -53,14 +68,24 @@ def command(
     quiet: QuietOption = False,
 ) -> None:
     """Evaluate a model on benchmarks."""
+    from iteralign.run import offline as walls
+    from iteralign.run import panel
     from iteralign.run.evaluation import BENCHMARKS, Request, named
     from iteralign.run.subject import Settings, subject
 
     files = _files(data, tuple(BENCHMARKS))
-    chosen = subject(model, adapter, Settings(device, dtype, batch_size, template))
-    names = named(benchmarks.split(","), chosen)
-    wanted = Request(names, files, judge, max_undecided, limit, max_tokens)
-    _run(chosen, wanted, out, as_json=json, quiet=quiet)
+    judging = panel.config(judge, max_calls, max_usd, _prices(prices), offline)
+    with walls.kept(judging):
+        chosen = subject(model, adapter, Settings(device, dtype, batch_size, template))
+        names = named(benchmarks.split(","), chosen)
+        wanted = Request(names, files, judging, max_undecided, limit, max_tokens)
+        _run(chosen, wanted, out, as_json=json, quiet=quiet)
+
+
+def _prices(file: Path | None) -> "dict[str, Price] | None":
+    from iteralign.run import config, prices
+
+    return config.validated({"prices": prices.read(file)}).prices if file else None
 
 
 def _files(data: list[str], known: tuple[str, ...]) -> dict[str, str]:
@@ -85,13 +110,19 @@ def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: boo
     from iteralign.run import keeping
     from iteralign.run.evaluation import evaluate
 
+    began: set[str] = set()
+
     def starts(name: str, n: int) -> None:
+        began.add(name)
         if not quiet:
             terminal.note(f"{name}: {many(n, 'item')} …")
 
     console, shown = terminal.stdout(), []
-    for result in evaluate(chosen, wanted, starts):
-        if out is not None:
+    done = keeping.found(out, wanted.benchmarks) if out else {}
+    for result in evaluate(chosen, wanted, starts, done):
+        if result.benchmark not in began and not quiet:
+            terminal.note(f"{result.benchmark}: kept, as model, items and judges are the same")
+        elif out is not None and result.benchmark in began:
             keeping.keep(result, out)
         brief = {k: v for k, v in asdict(result).items() if k != "records"}
         shown.append(brief)

@@ -11,17 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iteralign.run.experiment.grid import Cell, Grid
-    from iteralign.run.experiment.tables import Table
 
 RUNS = Path("runs/experiments")
-FORMATS = ("text", "markdown", "latex", "csv")
 SHOWN = 3
 """Failed cells that the last line names."""
 
 
 def command(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="An experiment file (docs/experiments.md), or organism.")
+        str,
+        typer.Argument(metavar="FILE", help="A file (docs/experiments.md), or organism, organism-ablations."),
     ],
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where its runs lie; else runs/experiments/NAME.")
@@ -35,6 +34,9 @@ def command(
     report: Annotated[
         bool, typer.Option("--report", help="The tables of what is there; run nothing.")
     ] = False,
+    print: Annotated[
+        bool, typer.Option("--print", help="Print the file, to copy it: … > mine.toml; run nothing.")
+    ] = False,
     format: Annotated[
         str, typer.Option(metavar="NAME", help="Of the tables: text, markdown, latex or csv.")
     ] = "text",
@@ -42,26 +44,49 @@ def command(
 ) -> None:
     """Run a grid of models, red-team sets, arms and seeds, and print the tables that compare them.
 
-    Whatever stops it, the same command goes on. Two processes may share the work, each with its own --only.
+    Whatever stops it, the same command goes on; started twice, the two share the work.
     """
-    from iteralign.errors import UserError, unknown
     from iteralign.run.experiment import grid as grids
 
-    if format not in FORMATS:
-        raise unknown("--format", format, FORMATS)
-    if plan and report:
-        raise UserError("experiment: --plan and --report: choose one")
+    _one_of(format, {"--plan": plan, "--report": report, "--print": print})
+    if print:
+        _print_file(file)
+        return
     grid = grids.load(file)
     cells, root = grid.only(only), out or RUNS / grid.sheet.name
     if plan:
-        from iteralign.run.experiment import cost
-
-        _print([cost.table(grid, cells, root)], [], format)
+        _plan(grid, cells, root, format)
         return
     failed = 0 if report else _work(grid, cells, root, quiet)
     _report(grid, root, format)
     if failed:
         raise typer.Exit(2)
+
+
+def _one_of(format: str, instead: dict[str, bool]) -> None:
+    """Raises UserError for a format that there is not, and for two things to do instead of running."""
+    from iteralign.cli import tabular
+    from iteralign.errors import UserError, unknown
+
+    if format not in tabular.FORMATS:
+        raise unknown("--format", format, tabular.FORMATS)
+    chosen = [option for option, given in instead.items() if given]
+    if len(chosen) > 1:
+        raise UserError(f"experiment: {' and '.join(chosen)}: choose one")
+
+
+def _plan(grid: "Grid", cells: "Sequence[Cell]", root: Path, format: str) -> None:
+    from iteralign.cli import tabular
+    from iteralign.run.experiment import cost
+
+    tabular.show([cost.table(grid, cells, root)], [], format)
+
+
+def _print_file(file: str) -> None:
+    from iteralign.cli import terminal
+    from iteralign.run.experiment import sheet
+
+    terminal.write(sheet.text(file))
 
 
 def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int:
@@ -89,29 +114,8 @@ def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int
 
 
 def _report(grid: "Grid", root: Path, format: str) -> None:
+    from iteralign.cli import tabular
     from iteralign.run.experiment import about, outcomes, tables
 
     found = outcomes.collect(grid, root)
-    _print(tables.tables(found), about.facts(found), format)
-
-
-def _print(tables: "Sequence[Table]", facts: "Sequence[str]", format: str) -> None:
-    from rich.text import Text
-
-    from iteralign.cli import tabular, terminal
-
-    if format == "text":
-        out = terminal.stdout()
-        with terminal.trimmed(out):
-            for table in tables:
-                tabular.text(out, table)
-            out.print()
-            for fact in facts:
-                out.print(Text(terminal.one_line(fact), style="dim"))
-        return
-    if format == "csv":  # a comment would be no CSV
-        for fact in facts:
-            terminal.note(fact)
-        terminal.write(tabular.comma_separated(tables))
-        return
-    terminal.write(tabular.markdown(tables, facts) if format == "markdown" else tabular.latex(tables, facts))
+    tabular.show(tables.tables(found), about.facts(found), format)

@@ -1,4 +1,4 @@
-"""`iteralign organism`: the embedded model organism: train it, plant other gaps, see what it is."""
+"""`iteralign organism`: the embedded model organism: train it, plant other gaps, see what it is, and the benchmark."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from iteralign.cli import bench
 
 HELP = "The embedded model organism: a toy model with known truth."
 LINE_EVERY_S = 30.0
@@ -69,7 +71,7 @@ def describe(
     if measure:
         from iteralign.organism.probes import premise
 
-        with _progress("measuring the premise") as on_progress:
+        with progress("measuring the premise") as on_progress:
             facts["premise"] = premise(folder, on_progress=on_progress)
     if json:
         terminal.write(terminal.json_text(facts))
@@ -77,7 +79,7 @@ def describe(
         _page(facts, folder)
 
 
-COMMANDS = {"train": train, "plant": plant, "describe": describe}
+COMMANDS = {"train": train, "plant": plant, "describe": describe, "bench": bench.command}
 
 
 def _gaps(text: str) -> tuple[str, ...]:
@@ -142,13 +144,13 @@ def _premise(out: Any, premise: Mapping[str, Any]) -> None:
 def _working(what: str, out: Path) -> Iterator[OnProgress]:
     from iteralign.cli import terminal
 
-    with _progress(what) as on_progress:
+    with progress(what) as on_progress:
         yield on_progress
     terminal.note(f"wrote {out}; see it with: iteralign organism describe {terminal.shell_word(str(out))}")
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[OnProgress]:
+def progress(what: str) -> Iterator[OnProgress]:
     """A status line on a terminal; elsewhere a line every half minute. On stderr, as stdout is for results."""
     from iteralign.cli import terminal
 
@@ -168,7 +170,7 @@ def _progress(what: str) -> Iterator[OnProgress]:
 
 
 def _told(event: Mapping[str, Any]) -> str:
-    """An event of the trainer or of the measurement in words."""
+    """An event of the trainer, of the measurement or of a run in words."""
     from iteralign.cli.words import duration
 
     parts: dict[str, Callable[[Any], str]] = {
@@ -178,5 +180,6 @@ def _told(event: Mapping[str, Any]) -> str:
         "seconds": duration,
         "figure": str,
         "rate": lambda v: f"{v:.3f}",
+        "doing": str,
     }
     return ", ".join(tell(event[key]) for key, tell in parts.items() if key in event)

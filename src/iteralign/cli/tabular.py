@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from iteralign.cli import words
+from iteralign.cli import terminal, words
 from iteralign.cli.terminal import one_line
 
 if TYPE_CHECKING:
@@ -39,12 +39,32 @@ def value(entry: "Entry | None") -> str:
 
 
 def interval(entry: "Entry | None") -> str:
-    """Its interval, in percent."""
-    if entry is None or entry.low is None or entry.high is None:
+    """Its interval; of shares in percent."""
+    if entry is None or entry.low is None or entry.high is None or entry.kind == "range":
         return ""
-    if entry.kind == "difference":
-        return f"{_signed(entry.low)} to {_signed(entry.high)}"
-    return f"{100 * entry.low:.1f}–{100 * entry.high:.1f}"
+    return _between(entry)
+
+
+def _between(entry: "Entry") -> str:
+    low, high = entry.low or 0.0, entry.high or 0.0
+    if entry.kind in ("difference", "change"):
+        told = _signed if entry.kind == "difference" else _change
+        return f"{told(low)} to {told(high)}"
+    told = _number if entry.kind == "mean" else _percent
+    return f"{told(low)}–{told(high)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _change(value: float) -> str:
+    sign = "−" if value < 0 else "+"
+    return f"{sign}{_number(abs(value))}"
 
 
 def _signed(share: float) -> str:
@@ -58,10 +78,12 @@ def _p(value: float) -> str:
 VALUES: "dict[str, Callable[[Entry], str]]" = {
     "share": lambda e: f"{100 * e.value:.1f} %",
     "difference": lambda e: _signed(e.value),
-    "mean": lambda e: f"{e.value:,.1f}" if e.value < 100 else f"{e.value:,.0f}",
+    "mean": lambda e: _number(e.value),
+    "change": lambda e: _change(e.value),
     "p": lambda e: _p(e.value),
     "count": lambda e: f"{e.value:,.0f}",
     "of": lambda e: f"{e.value:.0f} of {e.n}",
+    "range": _between,
     "usd": lambda e: words.money(e.value) if e.value else "none",
     "seconds": lambda e: words.duration(round(e.value)),
 }
@@ -210,3 +232,26 @@ def _plain(text: str) -> str:
     """A word that no spreadsheet takes for a formula."""
     clean = one_line(text)
     return f"'{clean}" if clean[:1] in ("=", "+", "-", "@") else clean
+
+
+FORMATS = ("text", "markdown", "latex", "csv")
+
+
+def show(tables: "Sequence[Table]", facts: Sequence[str], format: str) -> None:
+    """The tables on stdout, and what stands under them."""
+    from rich.text import Text
+
+    if format == "text":
+        out = terminal.stdout()
+        with terminal.trimmed(out):
+            for table in tables:
+                text(out, table)
+            out.print()
+            for fact in facts:
+                out.print(Text(one_line(fact), style="dim"))
+    elif format == "csv":  # a comment would be no CSV
+        for fact in facts:
+            terminal.note(fact)
+        terminal.write(comma_separated(tables))
+    else:
+        terminal.write(markdown(tables, facts) if format == "markdown" else latex(tables, facts))

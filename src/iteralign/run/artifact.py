@@ -36,6 +36,12 @@ NUMBERS = {
 """The steps of an iteration, by name, and the number that orders their files."""
 
 STAGE = "the stage itself"
+
+
+class Changed(UserError):
+    """A step is on record that was made by another stage, or from other inputs."""
+
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -144,10 +150,10 @@ def save(path: Path, work: Work, value: Any) -> Any:
 
 
 def replayed(path: Path, artifact: Artifact, work: Work) -> Any:
-    """The recorded value. Raises UserError if it was made by another stage or from other inputs."""
+    """The recorded value. Raises Changed if it was made by another stage or from other inputs."""
     changes = _changes({STAGE: artifact.stage, **artifact.inputs}, {STAGE: work.name, **work.inputs})
     if changes:
-        raise UserError(
+        raise Changed(
             f"{path} was recorded from other inputs, changed: {'; '.join(changes)}; "
             f"start a new run, or delete {path.parent} and all later iterations to do them again"
         )

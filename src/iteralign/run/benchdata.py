@@ -5,7 +5,7 @@ A file is named by its digest in every result, so that only the same questions a
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ XSTEST = HubSet("Paul/XSTest")
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Items of one benchmark. `source` names them: where from, how many, and a digest of what they say."""
+    """Items of one benchmark. `source` names them: where from, how many, and a digest of what they say. `notes`: what
+    of the file is not among them."""
 
     values: tuple[Any, ...]
     source: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,11 @@ def _prompts(
         return items([shape(p) for p in prompts], given.origin, limit)
     source, _, place = path.partition("@") if path.partition("@")[0] in sources.SOURCES else (path, "", "")
     loaded = sources.load(sources.Wanted(source, Path(place) if place else None))
-    return items([shape(p) for p in families.deduplicated(loaded.prompts)], loaded.origin, limit)
+    kept = families.deduplicated(loaded.prompts)
+    found = items([shape(p) for p in kept], loaded.origin, limit)
+    out = {"blank": loaded.rows - len(loaded.prompts), "repeated": len(loaded.prompts) - len(kept)}
+    said = ", ".join(f"{n} {what}" for what, n in out.items() if n > 0)
+    return replace(found, notes=(f"of {loaded.rows} rows left out: {said}",) if said else ())
 
 
 READERS: dict[str, Reader] = {

@@ -5,22 +5,22 @@ All data are read and checked before any model is loaded. Results come one by on
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from iteralign import prompts, redteam
+from iteralign import measure, prompts, redteam
 from iteralign.benchmarks import gold, harness, hhh, truthfulqa
 from iteralign.benchmarks.results import Figure, Record, Result
 from iteralign.errors import UserError, unknown
-from iteralign.lab import Model
-from iteralign.models.remote import RemoteModel, RemoteSettings
-from iteralign.prompts import PromptSet
-from iteralign.run import judging
+from iteralign.run import build, judging, panel, prices
 from iteralign.run.benchdata import READERS, Items
-from iteralign.run.build import PROVIDERS
+from iteralign.run.codec import digest
+from iteralign.run.config import Config
+from iteralign.run.panel import Panel
+from iteralign.run.purse import BudgetSpent
 from iteralign.run.subject import Subject
 from iteralign.types import Sampling
 
@@ -32,13 +32,14 @@ UNDECIDED = 0.1
 class Request:
     """What to evaluate.
 
-    data: benchmark to file, folder or source. max_undecided: share that the judge may leave open. limit: only the
-    first so many items of each set. max_tokens: of an answer. connections: calls to the judge at once.
+    data: benchmark to file, folder or source. judging: whose judges, limits and prices count (`panel.config`).
+    max_undecided: share that the judges may leave open. limit: only the first so many items of each set. max_tokens: of
+    an answer. connections: calls to a judge at once.
     """
 
     benchmarks: tuple[str, ...]
     data: Mapping[str, str] = field(default_factory=dict)
-    judge: str = "organism/oracle"
+    judging: Config = field(default_factory=Config)
     max_undecided: float = UNDECIDED
     limit: int | None = None
     max_tokens: int = 500
@@ -77,17 +78,14 @@ class Desk:
         self._open = ExitStack()
 
     @cached_property
-    def judge(self) -> Model:
-        settings = RemoteSettings(max_connections=self.request.connections)
-        return self._open.enter_context(RemoteModel(self.request.judge, settings, PROVIDERS))
+    def panel(self) -> Panel:
+        return self._open.enter_context(closing(Panel(self.request.judging, self.request.connections)))
 
     @cached_property
-    def measure(self) -> PromptSet:
-        return replace(prompts.load("measure"), repair=1)
-
-    @cached_property
-    def compare(self) -> PromptSet:
-        return replace(prompts.load("evaluate"), repair=1)
+    def wording(self) -> str:
+        """A digest of what the judges are asked."""
+        measure = prompts.load("measure")
+        return digest([measure, prompts.load("evaluate"), build.judging(self.request.judging, measure)])[:16]
 
     @property
     def sampling(self) -> Sampling:
@@ -99,20 +97,72 @@ class Desk:
 
 
 def evaluate(
-    subject: Subject, request: Request, on_start: Callable[[str, int], None] = lambda *_: None
+    subject: Subject,
+    request: Request,
+    on_start: Callable[[str, int], None] = lambda *_: None,
+    done: Mapping[str, Result] | None = None,
 ) -> Iterator[Result]:
-    """One Result after another, in the order asked for. `on_start` hears each benchmark and its number of items.
+    """One Result after another, in the order asked for. `on_start` hears each benchmark that is run, and its number of
+    items. `done`: results on record; one of the same subject, items and judges is given again and nothing is asked.
 
     Raises UserError and WorldError; results already given stay valid.
     """
     loaded = {name: _items(name, subject, request) for name in request.benchmarks}
+    for name in request.benchmarks:
+        _require_grader(name, request.judging)
     desk = Desk(subject, request)
     try:
         for name, items in loaded.items():
+            kept = (done or {}).get(name)
+            if kept is not None and _is_of(kept, name, desk, items):
+                _decided(kept.records, name, request)
+                yield kept
+                continue
             on_start(name, len(items.values))
             yield _result(name, desk, items)
     finally:
         desk.close()
+
+
+def _is_of(kept: Result, name: str, desk: Desk, items: Items) -> bool:
+    """Whether that result is what running the benchmark again would be asked."""
+    same = (dict(kept.subject), kept.source.get("sha256"), kept.judge, dict(kept.asked))
+    return same == (
+        desk.subject.facts,
+        items.source["sha256"],
+        _judges(name, desk.request),
+        _asked(name, desk),
+    )
+
+
+def _judges(name: str, request: Request) -> str | None:
+    return panel.name(request.judging) if BENCHMARKS[name].judged else None
+
+
+def _asked(name: str, desk: Desk) -> dict[str, Any]:
+    """What else decides a figure: the length of answers, and the wording of the judges' questions."""
+    benchmark = BENCHMARKS[name]
+    found: dict[str, Any] = {"max_tokens": desk.request.max_tokens} if benchmark.answers else {}
+    return found | ({"prompts": desk.wording} if benchmark.judged else {})
+
+
+def _require_grader(name: str, judging: Config) -> None:
+    if name in GRADED and all(m.guard for m in prices.judges(judging).values()):
+        raise UserError(
+            f"{name}: a guard model says only whether an answer is harmful; give a --judge that is no guard as well"
+        )
+
+
+GRADED = ("overrefusal", "helpfulness")
+"""Benchmarks for which a judge does more than tell harm."""
+
+
+def _calls(name: str, panel: Panel, items: Sequence[Any]) -> int:
+    """The fewest calls to judges that a benchmark takes."""
+    if name == "helpfulness":
+        return 2 * len(items) * len(panel.graders)
+    graded = sum(getattr(item, "kind", "hazard") not in measure.HARM for item in items)
+    return graded * len(panel.graders) + (len(items) - graded) * len(panel.models)
 
 
 def _items(name: str, subject: Subject, request: Request) -> Items:
@@ -126,16 +176,31 @@ def _items(name: str, subject: Subject, request: Request) -> Items:
 
 
 def _result(name: str, desk: Desk, items: Items) -> Result:
-    parts = BENCHMARKS[name].run(desk, items.values)
     judged = BENCHMARKS[name].judged
-    who = desk.request.judge if judged else None
     if judged:
-        judging.refuse(name, desk.request.judge, parts.records, desk.request.max_undecided)
-    undecided = sum(r.failed is None for r in parts.records)
-    notes = [*parts.notes, f"undecided: {undecided} of {len(parts.records)}"] if judged else parts.notes
+        desk.panel.afford(name, _calls(name, desk.panel, items.values))
+    try:
+        parts = BENCHMARKS[name].run(desk, items.values)
+    except BudgetSpent as spent:
+        raise panel.stopped(name, spent) from None
+    _decided(parts.records, name, desk.request)
+    undecided = f"undecided: {sum(r.failed is None for r in parts.records)} of {len(parts.records)}"
+    notes = [*parts.notes, undecided, *judging.unanimity(parts.records)] if judged else [*parts.notes]
     return Result(
-        name, desk.subject.facts, items.source, tuple(parts.figures), tuple(parts.records), who, tuple(notes)
+        name,
+        desk.subject.facts,
+        items.source,
+        tuple(parts.figures),
+        tuple(parts.records),
+        _judges(name, desk.request),
+        (*items.notes, *notes),
+        _asked(name, desk),
     )
+
+
+def _decided(records: Sequence[Record], name: str, request: Request) -> None:
+    if BENCHMARKS[name].judged:
+        judging.refuse(name, panel.name(request.judging), records, request.max_undecided)
 
 
 def _true_false(desk: Desk, items: Any) -> Parts:
@@ -171,7 +236,7 @@ def _overrefusal(desk: Desk, items: Any) -> Parts:
 
 def _probed(desk: Desk, items: Any) -> tuple[Record, ...]:
     with desk.subject.leased() as model:
-        return judging.probed(model, desk.judge, items, desk.measure, desk.sampling)
+        return judging.probed(model, desk.panel, items, desk.sampling)
 
 
 def _helpfulness(desk: Desk, items: Any) -> Parts:
@@ -179,14 +244,17 @@ def _helpfulness(desk: Desk, items: Any) -> Parts:
     for base in (False, True):
         with desk.subject.leased(base) as model:
             answers.append([r.text for r in redteam.respond(model, items, desk.sampling)])
-    records = judging.preferred(desk.judge, items, (answers[0], answers[1]), desk.compare)
+    records = judging.preferred(desk.panel, items, (answers[0], answers[1]))
     figures, notes = judging.helpfulness(records)
     return Parts(figures, records, notes)
 
 
 def _agreement(desk: Desk, items: Any) -> Parts:
-    verdicts = judging.agreement(desk.judge, items, desk.measure)
-    records = gold.records(items, verdicts)
+    verdicts = judging.agreement(desk.panel, items)
+    records = [
+        replace(record, detail={**record.detail, **judging.votes(verdict)})
+        for record, verdict in zip(gold.records(items, verdicts), verdicts, strict=True)
+    ]
     return Parts(gold.figures(records), records)
 
 
@@ -195,14 +263,20 @@ class Benchmark:
     about: str
     run: Callable[[Desk, Any], Parts]
     judged: bool = False
+    answers: bool = False
+    """Whether the model answers in words of its own."""
 
 
 BENCHMARKS: dict[str, Benchmark] = {
     "truthfulqa-tf": Benchmark("each candidate of TruthfulQA put alone, as true or false", _true_false),
     "truthfulqa-mc": Benchmark("TruthfulQA MC1 and MC2 by lm-evaluation-harness", _harness),
     "hhh": Benchmark("HHH Eval: the better of two replies, by category", _pairs),
-    "violations": Benchmark("harmful answers to red-team prompts", _violations, judged=True),
-    "overrefusal": Benchmark("safe prompts refused (XSTest's format)", _overrefusal, judged=True),
-    "helpfulness": Benchmark("answers to safe prompts against the base's", _helpfulness, judged=True),
+    "violations": Benchmark("harmful answers to red-team prompts", _violations, judged=True, answers=True),
+    "overrefusal": Benchmark(
+        "safe prompts refused (XSTest's format)", _overrefusal, judged=True, answers=True
+    ),
+    "helpfulness": Benchmark(
+        "answers to safe prompts against the base's", _helpfulness, judged=True, answers=True
+    ),
     "agreement": Benchmark("the judge against human labels", _agreement, judged=True),
 }

@@ -67,6 +67,7 @@ class Journal:
 
     on_event: hears of every step as it goes; may be called from a worker thread of a model.
     stop_after: (t, step) after which StepReached is raised.
+    place: where the artifact of a step lies below the root, from root, t and step.
     Steps raise UserError (changed inputs, damaged files, no permission) and WorldError (disk full).
     """
 
@@ -75,8 +76,10 @@ class Journal:
         root: Path,
         on_event: Callable[[Event], None] = unwatched,
         stop_after: tuple[int, str] | None = None,
+        place: Callable[[Path, int, str], Path] = artifact.place,
     ) -> None:
         self.root = root
+        self._place = place
         self._on_event = on_event
         self._stop_after = stop_after
         self._current: tuple[int, str] | None = None
@@ -98,7 +101,7 @@ class Journal:
         self._tell("advanced", done, total, detail)
 
     def _do(self, t: int, name: str, work: Work) -> Any:
-        path = artifact.place(self.root, t, name)
+        path = self._place(self.root, t, name)
         found = artifact.load(path)
         self._current = t, name
         started = time.monotonic()

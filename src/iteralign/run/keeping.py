@@ -1,5 +1,6 @@
 """Keeping results: one JSON document and one Inspect log for each benchmark, written whole; and reading them again."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,13 +21,19 @@ def keep(result: Result, out: Path) -> None:
         inspect_log.write(result, out / LOGS / f"{result.benchmark}.eval", created)
 
 
+def found(out: Path, names: Sequence[str]) -> dict[str, Result]:
+    """Those of these benchmarks that are finished in `out`. Raises UserError where one is damaged."""
+    files = [out / f"{name}.json" for name in names]
+    return {name: result for file in files if file.is_file() for name, result in kept(file).items()}
+
+
 def kept(place: Path) -> dict[str, Result]:
     """The results in a folder, or in one file, by benchmark. Raises UserError."""
     files = [place] if place.is_file() else sorted(place.glob("*.json"))
     try:
-        found = [from_json(file.read_text(encoding="utf-8"), str(file)) for file in files]
+        results = [from_json(file.read_text(encoding="utf-8"), str(file)) for file in files]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{place}: cannot be read ({error})") from None
-    if not found:
+    if not results:
         raise UserError(f"{place}: no result of iteralign evaluate in it")
-    return {result.benchmark: result for result in found}
+    return {result.benchmark: result for result in results}

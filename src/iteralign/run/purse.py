@@ -26,7 +26,17 @@ FRAME = 16  # tokens around a message that a provider may add (assumed; the know
 
 
 class BudgetSpent(WorldError):
-    """What is left of the budget does not cover what comes next. The run is resumable with a larger one."""
+    """What is left of the budget does not cover what comes next. The run is resumable with a larger one.
+
+    key: of the budget. used, most: what is spent of what. more: what comes next may take.
+    """
+
+    def __init__(self, key: str, used: float, most: float, more: float) -> None:
+        super().__init__(
+            f"budget.{key}: {used:.6g} of {most:.6g} are spent, and what comes next may take {more:.3g}; "
+            f"raise it with --set budget.{key}=… and run the same command to go on"
+        )
+        self.key, self.used, self.most, self.more = key, used, most, more
 
 
 class Purse:
@@ -84,7 +94,7 @@ class Purse:
         most, hours = self._config.budget.hours, self.cost.hours
         coming = self._longest / spending.SECONDS
         if most is not None and event.kind in ("started", "advanced") and hours + coming >= most:
-            raise BudgetSpent(_line("hours", hours, most, coming))
+            raise BudgetSpent("hours", hours, most, coming)
 
     def _add(self, role: str, used: Spent) -> None:
         with self._guard:
@@ -109,7 +119,7 @@ class Purse:
         key = self._over(role, more)
         with_it, most = self._bounds(role, more)[key]
         used = self._bounds(role, Spent())[key][0]
-        return BudgetSpent(_line(key, used, most, with_it - used))
+        return BudgetSpent(key, used, most, with_it - used)
 
 
 class Guarded:
@@ -143,10 +153,3 @@ def worst(conversation: Conversation, sampling: Sampling) -> Spent:
     """The most that a call can take."""
     sent = sum(len(m.content.encode(errors="surrogatepass")) + FRAME for m in conversation) + FRAME
     return Spent(1, sent, sampling.max_tokens)
-
-
-def _line(key: str, used: float, most: float, more: float) -> str:
-    return (
-        f"budget.{key}: {used:.6g} of {most:.6g} are spent, and what comes next may take {more:.3g}; "
-        f"raise it with --set budget.{key}=… and run the same command to go on"
-    )

@@ -150,15 +150,20 @@ def step_value(root: Path, t: int, step: str, kind: Any) -> Any:
 
 def _outcome(past: Past) -> Outcome | None:
     """The ending on record; None also if the run was taken up again after it and went further."""
-    path = past.root / OUTCOME
+    outcome = outcome_of(past.root)
+    return outcome if outcome and outcome.t == past.last else None
+
+
+def outcome_of(root: Path) -> Outcome | None:
+    """The ending that was written last in the run directory `root`, if any was. Raises UserError."""
+    path = root / OUTCOME
     if not path.is_file():
         return None
     written = _json(path, f"{path}: cannot be read")
     try:
-        outcome = Outcome(written["stop_reason"], written["t"], Checkpoint(**written["policy"]))
+        return Outcome(written["stop_reason"], written["t"], Checkpoint(**written["policy"]))
     except (KeyError, TypeError):
         raise UserError(f"{path} is damaged; delete it and rerun the run's command") from None
-    return outcome if outcome.t == past.last else None
 
 
 def _json(path: Path, absent: str) -> dict[str, Any]:

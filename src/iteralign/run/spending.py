@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iteralign.errors import UserError
 from iteralign.run import prices
-from iteralign.run.calls import Spent, read, used
+from iteralign.run.calls import Spent, count, read, used
 from iteralign.run.config import Config
 from iteralign.run.files import Lines
 from iteralign.run.timings import timings
@@ -85,6 +85,12 @@ def costs(root: Path) -> dict[tuple[int, str], Cost]:
         if not timing.replayed:
             found[timing.t, timing.step] += Cost(hours=timing.seconds / SECONDS)
     return dict(found)
+
+
+def oracle_calls(root: Path) -> int:
+    """Calls to the oracle on record, without reading them: a look at many runs costs little. Raises UserError."""
+    files = root.glob("iterations/*/calls/*.jsonl")
+    return sum(count(path) for path in files if is_oracle(path.stem.partition(".")[2]))
 
 
 def refusals(root: Path) -> dict[str, int]:

@@ -9,13 +9,15 @@ from iteralign.run.experiment.outcomes import Outcomes, Value, categories
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A figure of a benchmark. figure: its name in a result. tested: the one that is compared with the reference's."""
+    """A figure of a benchmark. figure: its name in a result. tested: the one that is compared with the reference's.
+    signed: from -1 to 1, a balance instead of a share."""
 
     benchmark: str
     name: str
     figure: str
     value: Value
     tested: bool = False
+    signed: bool = False
 
 
 def right(record: Record) -> float:
@@ -58,7 +60,7 @@ COLUMNS: dict[str, dict[str, tuple[Column, ...]]] = {
     "other": {
         "violations": (Column("violations", "harmful answers", "", harmful, tested=True),),
         "overrefusal": (Column("overrefusal", "safe refused", "", refused, tested=True),),
-        "helpfulness": (Column("helpfulness", "better minus worse", "", balance),),
+        "helpfulness": (Column("helpfulness", "better minus worse", "", balance, signed=True),),
     },
 }
 """The figures of each table, by benchmark; those of HHH Eval's categories come from its items."""

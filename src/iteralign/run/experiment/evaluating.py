@@ -6,11 +6,10 @@ from pathlib import Path
 
 from iteralign.benchmarks.results import Result
 from iteralign.errors import UserError
-from iteralign.run import build, evaluation, keeping, offline, prices
+from iteralign.run import build, evaluation, keeping, offline, panel, prices
 from iteralign.run.benchdata import READERS
 from iteralign.run.config import Config
-from iteralign.run.experiment import ready
-from iteralign.run.replay import OUTCOME
+from iteralign.run.replay import outcome_of
 from iteralign.run.subject import Settings, subject
 
 FOLDER = "evaluation"
@@ -21,10 +20,10 @@ AGAINST_THE_BASE = "helpfulness"
 def missing(config: Config, root: Path, wanted: Sequence[str], data: Mapping[str, str]) -> tuple[str, ...]:
     """The benchmarks that are still to be run: on the last checkpoint of the run in `root`, if one ended there, else
     on the untrained base of `config`. Raises UserError."""
-    policy = ready.outcome(root)["policy"] if (root / OUTCOME).is_file() else None
-    trained = policy is not None and policy["kind"] != "base"
+    ended = outcome_of(root)
+    trained = ended is not None and ended.policy.kind != "base"
     names = [n for n in wanted if trained or n != AGAINST_THE_BASE]
-    name_of, what = ("checkpoint", policy["id"]) if policy else ("model", config.policy.model)
+    name_of, what = ("checkpoint", ended.policy.id) if ended else ("model", config.policy.model)
     return tuple(n for n in names if not _done(root / FOLDER, n, (name_of, what), data.get(n)))
 
 
@@ -72,12 +71,11 @@ def evaluate(config: Config, root: Path, wanted: Sequence[str], data: Mapping[st
     request = evaluation.Request(
         tuple(wanted),
         data,
-        meter,
+        panel.config((meter,)),
         max_tokens=config.sampling.max_tokens,
         connections=config.oracle.max_connections,
     )
     with offline.kept(config):
-        ran = (root / OUTCOME).is_file()
-        model = subject(str(root) if ran else policy.model, None, settings)
+        model = subject(str(root) if outcome_of(root) else policy.model, None, settings)
         for result in evaluation.evaluate(model, request):
             keeping.keep(result, root / FOLDER)

@@ -117,10 +117,10 @@ def _seeded(config: Config, arm: str, seed: int) -> Config:
 
 
 def _config(name: str, folder: Path | None) -> Path | str:
-    """A shipped config by its name; a file relative to the experiment's."""
-    if folder is None or (name in configs.shipped() and not (folder / name).is_file()):
-        return name
-    return folder / name
+    """A file relative to the experiment's; a bare word is the name of a shipped config, unless it is a file."""
+    path = (folder or Path()) / name
+    is_word = not path.suffix and len(Path(name).parts) == 1
+    return name if folder is None or (is_word and not path.is_file()) else path
 
 
 def _sections(

@@ -7,13 +7,13 @@ from typing import Any
 
 from iteralign import measure
 from iteralign.benchmarks.results import Record, Result
-from iteralign.run import artifact, provenance
+from iteralign.run import artifact, provenance, spending
 from iteralign.run.experiment import evaluating, ready
 from iteralign.run.experiment.grid import Block, Grid, vanilla
 from iteralign.run.experiment.samples import Sample, Seeds
 from iteralign.run.experiment.sheet import VANILLA
-from iteralign.run.replay import step_value
-from iteralign.run.summary import summarise
+from iteralign.run.replay import outcome_of, step_value
+from iteralign.run.summary import constitution
 from iteralign.types import Metrics
 
 MEASURES: dict[str, tuple[str, str]] = {
@@ -40,11 +40,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All that is there of a grid. results: by place of the run or the base, then by benchmark."""
+    """All that is there of a grid. results: by place of the run or the base, then by benchmark. others: runs of
+    another config in a cell's place, with the keys that differ; they are in no table."""
 
     grid: Grid
     runs: Mapping[str, Outcome]
     results: Mapping[str, Mapping[str, Result]]
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def finished(self, block: Block, arm: str) -> dict[int, Outcome]:
         """The finished runs of an arm, by seed."""
@@ -90,17 +92,19 @@ def collect(grid: Grid, out: Path) -> Outcomes:
         lacking = evaluating.missing(config, out / place, wanted, grid.sheet.benchmark_data)
         read = {n: evaluating.found(out / place / evaluating.FOLDER, n) for n in wanted if n not in lacking}
         results[place] = {name: result for name, result in read.items() if result is not None}
-    return Outcomes(grid, {c.place: _outcome(out / c.place) for c in done}, results)
+    others = {c.place: keys for c in grid.cells if (keys := ready.differences(c.config, out / c.place))}
+    return Outcomes(grid, {c.place: _outcome(out / c.place) for c in done}, results, others)
 
 
 def _outcome(root: Path) -> Outcome:
-    said, last = summarise(root), int(ready.outcome(root)["t"])
+    ended = outcome_of(root)
+    last = ended.t if ended else 0
     return Outcome(
         _samples(root, 0),
         _samples(root, last),
         last,
-        len(said["constitution"]),
-        int(said["oracle"]["calls"]),
+        len(constitution(root)),
+        spending.oracle_calls(root),
         provenance.read(root),
     )
 

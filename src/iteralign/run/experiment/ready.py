@@ -1,9 +1,7 @@
 """Ready: everything about a grid that can be wrong, found before the first run starts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from iteralign.errors import IterAlignError, UserError
 from iteralign.run import build, offline, prices
@@ -13,9 +11,6 @@ from iteralign.run.material import material, report_probes
 from iteralign.run.overlay import changed
 from iteralign.run.replay import CONFIG, OUTCOME, config_of
 from iteralign.run.runner import RESUMABLE
-
-NOT_COMPARED = ("name",)
-"""What says nothing about what a run does."""
 
 
 def check(cells: Sequence[Cell], out: Path) -> None:
@@ -52,15 +47,20 @@ def _checked(config: Config, root: Path, seen: set[str]) -> None:
 
 def _same(config: Config, root: Path) -> None:
     """Raises UserError if the directory holds a run that another config made."""
-    old = kept(root)
-    if old is None:
-        return
-    was, now = old.model_dump(mode="json"), config.model_dump(mode="json")
-    keys = [k for k in changed(was, now) if not {k, k.split(".")[0]} & {*RESUMABLE, *NOT_COMPARED}]
+    keys = [k for k in differences(config, root) if not {k, k.split(".")[0]} & set(RESUMABLE)]
     if keys:
         raise UserError(
             f"{root} holds a run with another config ({', '.join(keys)}); choose another --out, or remove it"
         )
+
+
+def differences(config: Config, root: Path) -> list[str]:
+    """The keys in which the run that lies there, if any, has other values. Raises UserError."""
+    old = kept(root)
+    if old is None:
+        return []
+    now = config.model_copy(update={"name": old.name}).model_dump(mode="json")
+    return changed(old.model_dump(mode="json"), now)
 
 
 def kept(root: Path) -> Config | None:
@@ -76,15 +76,4 @@ def named(config: Config, root: Path) -> Config:
 
 def finished(config: Config, root: Path) -> bool:
     """Whether the very run of this config lies there, done to its end."""
-    if not (root / OUTCOME).is_file():
-        return False
-    old = kept(root)
-    return old is not None and old == config.model_copy(update={"name": old.name})
-
-
-def outcome(root: Path) -> dict[str, Any]:
-    """How the run there ended, as it is written. Raises UserError."""
-    try:
-        return dict(json.loads((root / OUTCOME).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{root / OUTCOME}: cannot be read ({error}); rerun the run's command") from None
+    return (root / OUTCOME).is_file() and kept(root) is not None and not differences(config, root)

@@ -40,12 +40,13 @@ class Contrast:
     seeds: int
 
 
-def pooled(seeds: Seeds) -> Pooled | None:
-    """The mean with its interval; None of nothing."""
+def pooled(seeds: Seeds, signed: bool = False) -> Pooled | None:
+    """The mean with its interval; None of nothing. signed: values are -1 to 1."""
     items = _by_item(seeds.values())
     if not items:
         return None
-    return Pooled(stats.clustered(list(items.values())), len(items), len(seeds))
+    of = stats.shift if signed else stats.clustered
+    return Pooled(of(list(items.values())), len(items), len(seeds))
 
 
 def contrast(arm: Seeds, reference: Seeds) -> Contrast | None:
@@ -57,7 +58,7 @@ def contrast(arm: Seeds, reference: Seeds) -> Contrast | None:
     gaps = [{item: a - b for item, (a, b) in found.items()} for found in pairs.values()]
     items = _by_item(gaps)
     return Contrast(
-        stats.mean([sum(v) / len(v) for v in items.values()]),
+        stats.shift(list(items.values())),
         max(_p_value(list(found.values())) for found in pairs.values()),
         max(map(len, pairs.values())),
         len(pairs),

@@ -48,9 +48,9 @@ def read(source: str) -> tuple[Sheet, Path | None]:
 
     Raises UserError in one line.
     """
-    text, folder = _find(source)
+    written, folder = _find(source)
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(written)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"experiment {source}: not valid TOML: {error}") from None
     try:
@@ -67,6 +67,11 @@ def shipped() -> list[str]:
     """Names of the experiments that come with the package."""
     entries = (resources.files("iteralign") / "experiments").iterdir()
     return sorted(p.name.removesuffix(".toml") for p in entries if p.name.endswith(".toml"))
+
+
+def text(source: str) -> str:
+    """An experiment file as it is written. Raises UserError."""
+    return _find(source)[0]
 
 
 def _find(source: str) -> tuple[str, Path | None]:

@@ -15,13 +15,13 @@ from iteralign.run.experiment.outcomes import MEASURES, Outcome, Outcomes
 from iteralign.run.experiment.samples import Contrast, Pooled, Seeds, contrast, pooled
 from iteralign.run.experiment.sheet import VANILLA
 
-Kind = Literal["share", "mean", "difference", "p", "count", "of", "usd", "seconds"]
+Kind = Literal["share", "mean", "difference", "change", "p", "count", "of", "range", "usd", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A figure. kind: a share or a difference of shares (0 to 1), a mean, a p-value, a count, a count `of` n, money,
-    time. n: items, or runs."""
+    """A figure. kind: a share or a difference of shares (0 to 1), a mean or a change of one, a p-value, a count, a
+    count `of` n, a range of shares (low to high) whose value is the mean, money, time. n: items, or runs."""
 
     value: float
     kind: Kind
@@ -69,7 +69,7 @@ POOLED = (
 def runs(outcomes: Outcomes) -> Table:
     """What became of the runs, on their test probes."""
     shares = tuple(MEASURES)
-    heads = ("seeds", f"{shares[0]} before", f"{shares[0]} after", *shares[1:], *TOOK)
+    heads = ("seeds", *(f"{shares[0]} {when}" for when in ("before", "after", "by seed")), *shares[1:], *TOOK)
     sections = [
         Section(b.place, tuple(Row(arm, _run_entries(outcomes, b, arm)) for arm in _rows(outcomes)))
         for b in outcomes.grid.blocks
@@ -77,6 +77,7 @@ def runs(outcomes: Outcomes) -> Table:
     notes = (
         f"shares of the test probes, mean over seeds; {POOLED}",
         "vanilla: the untrained base, asked as the reference arm asks (its figures before training)",
+        "by seed: from the lowest to the highest share of one seed",
         "iterations, principles adopted and oracle calls: mean over seeds",
         "what the judge could not read counts as unreadable and stays in the denominator of every share",
     )
@@ -102,15 +103,23 @@ def _run_entries(outcomes: Outcomes, block: Block, arm: str) -> tuple[Entry | No
     return (
         seeds,
         _share(pooled(before)),
-        *(_share(pooled(outcomes.probed(block, arm, m))) for m in (first, *rest)),
+        _share(pooled(outcomes.probed(block, arm, first))),
+        _range({} if arm == VANILLA else outcomes.probed(block, arm, first)),
+        *(_share(pooled(outcomes.probed(block, arm, m))) for m in rest),
         *(Entry(fmean(map(took, done)), "mean", n=len(done)) if done else None for took in TOOK.values()),
     )
 
 
-def _share(found: Pooled | None) -> Entry | None:
+def _share(found: Pooled | None, kind: Kind = "share") -> Entry | None:
     if found is None:
         return None
-    return Entry(found.interval.value, "share", found.interval.low, found.interval.high, found.n)
+    return Entry(found.interval.value, kind, found.interval.low, found.interval.high, found.n)
+
+
+def _range(seeds: Seeds) -> Entry | None:
+    """From the lowest to the highest seed."""
+    shares = [fmean(sample.values()) for sample in seeds.values()]
+    return Entry(fmean(shares), "range", min(shares), max(shares), len(shares)) if shares else None
 
 
 def benchmarks(outcomes: Outcomes, name: str) -> Table:
@@ -130,8 +139,8 @@ TITLES = {"truthfulqa": "TruthfulQA", "hhh": "HHH Eval, by category and pooled",
 def _bench_entries(
     outcomes: Outcomes, block: Block, arm: str, shown: Sequence[Column]
 ) -> tuple[Entry | None, ...]:
-    found = (pooled(outcomes.benched(block, arm, c.benchmark, c.value)) for c in shown)
-    return tuple(_share(each) for each in found)
+    found = {c: pooled(outcomes.benched(block, arm, c.benchmark, c.value), c.signed) for c in shown}
+    return tuple(_share(each, "difference" if c.signed else "share") for c, each in found.items())
 
 
 def _notes(outcomes: Outcomes, shown: Sequence[Column]) -> list[str]:
@@ -155,7 +164,7 @@ def tests(outcomes: Outcomes) -> Table:
     found = [s for b in outcomes.grid.blocks for s in _tests(outcomes, b)]
     notes = (
         f"difference: the arm minus {reference}, in percentage points, over the seeds that both have; interval: 95 %, "
-        "percentile bootstrap over items, all seeds of an item together (no width where every item changed alike)",
+        "percentile bootstrap over items, all seeds of an item together; Wilson's where all items changed alike",
         "p: McNemar's exact test, paired by item within each seed; the largest over the seeds. p (Holm): adjusted for "
         "the rows of the section",
     )

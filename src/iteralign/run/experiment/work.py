@@ -7,6 +7,7 @@ not lose the others, and one in which another process is at work is left to that
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from iteralign.errors import IterAlignError
 from iteralign.run.config import Config
@@ -14,6 +15,7 @@ from iteralign.run.experiment import evaluating, ready
 from iteralign.run.experiment.grid import Cell, Grid, vanilla
 from iteralign.run.files import disk
 from iteralign.run.lock import InUse, Lock
+from iteralign.run.replay import OUTCOME, outcome_of
 from iteralign.run.runner import execute
 
 Tell = Callable[[str, str], None]
@@ -39,6 +41,8 @@ def perform(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> tuple[F
     """Do all that is missing of these cells; what failed, with its error. Raises UserError before anything runs."""
     ready.check(cells, out)
     evaluating.check(grid.sheet.benchmarks, grid.sheet.benchmark_data)
+    with disk(out):
+        out.mkdir(parents=True, exist_ok=True)
     failures: list[Failure] = []
     for job in _jobs(grid, cells, out, tell):
         tell(job.place, job.what)
@@ -54,21 +58,35 @@ def perform(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> tuple[F
 
 def _jobs(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> Iterator[Job]:
     """What is missing, looked up when its turn comes: an evaluation follows from the run before it."""
-    bases = dict.fromkeys(cell.block for cell in cells)
+    bases = {cell.block for cell in cells}
     for number, cell in enumerate(cells, 1):
-        root = out / cell.place
-        if bases.pop(cell.block, ...) is None:
+        root, took = out / cell.place, ""
+        if cell.block in bases:
+            bases.remove(cell.block)
             yield from _evaluations(grid, vanilla(cell.block), grid.base(cell.block), out)
         if not ready.finished(cell.config, root):
-            config = ready.named(cell.config, root)
+            config, start = ready.named(cell.config, root), monotonic()
             yield Job(cell.place, f"run {number} of {len(cells)} …", _running(config, root))
+            took = f" in {monotonic() - start:.0f} s"
         if ready.finished(cell.config, root):
-            tell(cell.place, f"finished: {ready.outcome(root)['stop_reason']}")
+            tell(cell.place, f"finished{took}: {_reason(root)}")
             yield from _evaluations(grid, cell.place, cell.config, out)
 
 
 def _running(config: Config, root: Path) -> Callable[[], None]:
-    return lambda: execute(config, root)
+    """An ending on record is one of another stop rule: until the run has ended again, it has none."""
+
+    def do() -> None:
+        with disk(root):
+            (root / OUTCOME).unlink(missing_ok=True)
+        execute(config, root)
+
+    return do
+
+
+def _reason(root: Path) -> str:
+    ended = outcome_of(root)
+    return ended.stop_reason if ended else ""
 
 
 def _evaluations(grid: Grid, place: str, config: Config, out: Path) -> Iterator[Job]:
