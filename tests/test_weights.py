@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from iteralign import weights
+from iteralign import devices, weights
 from iteralign.errors import UserError, WorldError
 from iteralign.models import tiny
 
@@ -126,9 +126,9 @@ def test_where_a_model_ends_by_its_own_account(broken: Path) -> None:
 
 
 def test_device_and_number_format() -> None:
-    assert weights.dtype_of("auto", "cpu") == "float32"
-    assert weights.dtype_of("bfloat16", "cpu") == "bfloat16"
+    assert devices.dtype_of("auto", "cpu") == "float32"
+    assert devices.dtype_of("bfloat16", "cpu") == "bfloat16"
     with pytest.raises(UserError, match="did you mean 'float16'"):
-        weights.dtype_of("float61", "cpu")
+        devices.dtype_of("float61", "cpu")
     with pytest.raises(UserError, match=r"policy\.device"):
-        weights.device_of("tpu")
+        devices.device_of("tpu")

@@ -5,7 +5,6 @@ no code from a model repository unless the user asks for it, and one line for wh
 """
 
 import contextlib
-import gc
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iteralign import devices
 from iteralign.chat import Chat, chat_of
-from iteralign.errors import UserError, WorldError, unknown
+from iteralign.errors import UserError, WorldError
 from iteralign.fetch import cached, fetched, pickles
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 ADAPTER = "adapter_config.json"
@@ -79,38 +77,6 @@ def check(folder: Path, field: str = "policy.model") -> Path:
             raise pickles(field, name, pickled[0].name)
         raise UserError(f"{field}: {name!r} is no model directory: it has no *.safetensors")
     return folder
-
-
-def device_of(name: str) -> str:
-    """`auto` is the first GPU there is, else the CPU. Raises UserError."""
-    import torch
-
-    if name not in DEVICES:
-        raise unknown("policy.device", name, DEVICES)
-    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return "cuda" if has["cuda"] else "mps" if has["mps"] else "cpu"
-    if not has[name]:
-        raise UserError(f"policy.device: {name!r} but torch finds no such device here; use auto or cpu")
-    return name
-
-
-def dtype_of(name: str, device: str) -> str:
-    """`auto` is bfloat16 on a GPU that computes in it, else float32. Raises UserError.
-
-    The CPU stays at float32 even where it knows bfloat16: without the instructions half precision is
-    about a hundred times slower, and with them greedy answers change with the batch size (measured
-    in 7 of 16 sequences), so that a batch cut in two would no longer be the same batch. float16
-    overflows in some models, so it is only used when asked for.
-    """
-    import torch
-
-    if name not in DTYPES:
-        raise unknown("policy.dtype", name, DTYPES)
-    if name != "auto":
-        return name
-    native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if native else "float32"
 
 
 def load_tokenizer(source: Source) -> Any:
@@ -177,9 +143,10 @@ def load_model(source: Source, device: str, dtype: str, **options: Any) -> Any:
     """The causal language model on `device`, in evaluation mode, every weight from the files.
 
     `options` go to transformers as they are. Raises UserError, also where the files lack a weight: a policy that
-    is partly random would answer; WorldError if memory does not suffice.
+    is partly random would answer; WorldError if memory does not suffice, that of the GPUs alone if it is on them.
     """
     folder = find(source)
+    options = {**devices.placing(device), **options}
     with quiet(), _one_line(source), _enough_memory(source, device):
         import torch
         from transformers import AutoModelForCausalLM
@@ -198,6 +165,7 @@ def load_model(source: Source, device: str, dtype: str, **options: Any) -> Any:
             raise UserError(
                 f"policy.model: {source.name!r} lacks {len(lacking)} weights, the first: {lacking[0]}"
             )
+        devices.require_whole(model, device)
         return (model if options else model.to(device)).eval()
 
 
@@ -222,15 +190,6 @@ def ran_out(error: BaseException) -> bool:
         return True
     said = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in said for words in OUT_OF_MEMORY)
-
-
-def give_back(device: str) -> None:
-    """Return the memory of models that nobody holds any more to the GPU."""
-    if device == "cuda":
-        import torch
-
-        gc.collect()
-        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ STAGES = {"redteam", "judge", "constitution", "ledger", "revise", "finetune", "m
 FLOOR = {"types", "errors"}
 TOOLS = {"lab", "stats", "reading", "prompts"}
 # How conversations become ids, how weights are loaded, what they then say: one twin each for both of them.
-MODEL_TOOLS = {"chat", "weights", "adapters", "witness", "checkpoints"}
+MODEL_TOOLS = {"chat", "weights", "adapters", "witness", "checkpoints", "devices"}
 IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -31,7 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "template": FLOOR,
     "chat": FLOOR | {"template"},
     "fetch": FLOOR,
-    "weights": FLOOR | {"chat", "fetch"},
+    "devices": FLOOR,
+    "weights": FLOOR | {"chat", "devices", "fetch"},
     "adapters": FLOOR | {"weights"},
     "witness": set(),
     "checkpoints": FLOOR | {"witness"},

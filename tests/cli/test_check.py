@@ -81,7 +81,7 @@ REFUSED = {
         ["policy.template=chat"],
         "the tokenizer has no chat template; use auto, plain",
     ),
-    "four bits without a GPU": (["training.method=qlora", "policy.device=cpu"], "needs an NVIDIA GPU"),
+    "four bits without a GPU": (["training.method=qlora", "policy.device=cpu"], "needs one NVIDIA GPU"),
     "prompts over the context": (["redteam.source=long.txt"], "1 of "),
 }
 

@@ -80,3 +80,14 @@ def test_shares_are_of_all_trained_weights_however_large_their_tensors() -> None
 def test_an_update_too_small_for_float32_is_too_little() -> None:
     assert changed.Changed(0.0, 0.0).too_little
     assert not changed.Changed(0.02, 0.02).too_little
+
+
+def test_a_single_update_under_a_warm_up_is_none_and_said(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    once = replace(LOW, epochs=1, lr=5e-3)
+    with caplog.at_level(logging.WARNING, "iteralign"):
+        assert shares(base, tmp_path / "a", once) == (0.0, 0.0)
+        assert "or training.warmup_ratio = 0" in caplog.messages[-1]
+        assert shares(base, tmp_path / "b", replace(once, warmup_ratio=0.0))[1] > 0.5
+    assert len([m for m in caplog.messages if "training changed" in m]) == 1

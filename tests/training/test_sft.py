@@ -339,7 +339,7 @@ def test_four_bits_are_refused_where_they_cannot_be_had(
 ) -> None:
     settings = replace(SHORT, method="qlora")
     with pytest.raises(
-        UserError, match=r"^training\.method: 'qlora' needs an NVIDIA GPU, .* 'cpu'; use 'lora'$"
+        UserError, match=r"^training\.method: 'qlora' needs one NVIDIA GPU, .* 'cpu'; use 'lora'$"
     ):
         trainer(base, tmp_path, settings)
     monkeypatch.setattr(quantized, "find_spec", lambda _: None)

@@ -46,7 +46,7 @@ def command(
         Path | None, typer.Option(metavar="DIR", help="Where results and logs are written.")
     ] = None,
     template: Annotated[str, typer.Option(help="auto, chat, plain or raw.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, all-gpus or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions computed at once.")] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each.")] = None,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from iteralign import adapters, weights
+from iteralign import adapters, devices, weights
 from iteralign.chat import Chat
 from iteralign.types import Checkpoint
 
@@ -45,7 +45,7 @@ class Engine:
         self.detach()
         self._base = None
         self._chats.clear()
-        weights.give_back(self.device)
+        devices.give_back(self.device)
 
     def _weights(self, checkpoint: Checkpoint) -> Any:
         if checkpoint.kind == "full" and checkpoint.path is not None:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iteralign import checkpoints, weights
+from iteralign import checkpoints, devices, weights
 from iteralign.chat import Chat, require_template
 from iteralign.errors import UserError
 from iteralign.lab import Model, OnReplies, unheard
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class HfSettings:
     """How the policy is run.
 
-    device: auto | cpu | cuda | mps. dtype: auto | float32 | bfloat16 | float16 (`weights.dtype_of`).
+    device: auto | cpu | cuda | all-gpus | mps. dtype: auto | float32 | bfloat16 | float16 (`devices.dtype_of`).
     batch_size: conversations a batch; part of the model's id, since a batch is journalled whole and
     half precision answers differently in other batches. template: auto | chat | plain | raw, or the
     Jinja text of a chat template (`iteralign.chat`). revision: a hub branch or commit of the base.
@@ -74,11 +74,11 @@ class HfPolicies:
 
     @cached_property
     def device(self) -> str:
-        return weights.device_of(self.settings.device)
+        return devices.device_of(self.settings.device)
 
     @cached_property
     def dtype(self) -> str:
-        return weights.dtype_of(self.settings.dtype, self.device)
+        return devices.dtype_of(self.settings.dtype, self.device)
 
     def engine(self) -> "Engine":
         if self._engine is None:

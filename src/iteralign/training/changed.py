@@ -67,6 +67,10 @@ def reported(before: Values, model: Any, settings: SftSettings) -> Changed:
 
 def _warn(changed: Changed, settings: SftSettings, dtype: str) -> None:
     ways = [f"a higher training.lr than {settings.lr:g}"]
+    if (
+        changed.moved == 0
+    ):  # the learning rate of the first update is 0 under a warm-up, and there may be no second
+        ways.append("training.warmup_ratio = 0")
     if dtype != "float32":
         ways.insert(0, "policy.dtype = 'float32'")
     if settings.method == "full":

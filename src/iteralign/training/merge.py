@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iteralign import adapters, weights
+from iteralign import adapters, devices, weights
 from iteralign.errors import unknown
 from iteralign.training import store
 from iteralign.types import Checkpoint
@@ -26,8 +26,8 @@ def merge(base: weights.Source, checkpoint: Checkpoint, root: Path, out: Path, o
 
     Raises UserError (the adapter is for another base), WorldError (memory).
     """
-    if options.dtype not in weights.DTYPES:
-        raise unknown("--dtype", options.dtype, weights.DTYPES)
+    if options.dtype not in devices.DTYPES:
+        raise unknown("--dtype", options.dtype, devices.DTYPES)
     folder, full = root / str(checkpoint.path), checkpoint.kind == "full"
     model = weights.load_model(weights.Source(str(folder)) if full else base, "cpu", "float32")
     if checkpoint.kind == "adapter":
@@ -44,6 +44,6 @@ def _format(base: weights.Source, name: str) -> Any:
     import torch
 
     if name != "auto":
-        return getattr(torch, weights.dtype_of(name, "cpu"))
+        return getattr(torch, devices.dtype_of(name, "cpu"))
     own = weights.config_in(weights.find(base), base).dtype
     return getattr(torch, own) if isinstance(own, str) else own or torch.float32

@@ -14,7 +14,7 @@ def require(device: str) -> None:
     """Raises UserError where four bits cannot be had."""
     if device != "cuda":
         raise UserError(
-            f"training.method: 'qlora' needs an NVIDIA GPU, and the policy's device is {device!r}; use 'lora'"
+            f"training.method: 'qlora' needs one NVIDIA GPU, and the policy's device is {device!r}; use 'lora'"
         )
     if find_spec("bitsandbytes") is None:
         raise UserError(

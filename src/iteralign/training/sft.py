@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from iteralign import adapters, checkpoints, weights, witness
+from iteralign import adapters, checkpoints, devices, weights, witness
 from iteralign.chat import Chat
 from iteralign.errors import UserError, WorldError
 from iteralign.training import quantized, store
@@ -52,7 +52,7 @@ class SftTrainer:
     ) -> None:
         self.root, self.settings, self.on_progress, self.make_room = root, settings, on_progress, make_room
         if settings.method == "qlora":
-            quantized.require(weights.device_of(settings.device))
+            quantized.require(devices.device_of(settings.device))
         self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
 
     @cached_property
@@ -78,14 +78,14 @@ class SftTrainer:
             self.make_room()
             with store.written_whole(folder) as partial:
                 self._train(start, examples, partial)
-            weights.give_back(self._resolved.device)
+            devices.give_back(self._resolved.device)
         kind: Literal["adapter", "full"] = "full" if self.settings.method == "full" else "adapter"
         return Checkpoint(id=name, base=start.base, path=f"checkpoints/{name}", kind=kind)
 
     @cached_property
     def _resolved(self) -> SftSettings:
-        device = weights.device_of(self.settings.device)
-        return replace(self.settings, device=device, dtype=weights.dtype_of(self.settings.dtype, device))
+        device = devices.device_of(self.settings.device)
+        return replace(self.settings, device=device, dtype=devices.dtype_of(self.settings.dtype, device))
 
     def _refuse(self, start: Checkpoint) -> None:
         method = self.settings.method
@@ -113,7 +113,7 @@ class SftTrainer:
 
     def _smaller(self, part: int) -> int:
         """The next smaller number of rows at once that divides a batch evenly, if memory ran out with `part`."""
-        weights.give_back(self._resolved.device)
+        devices.give_back(self._resolved.device)
         if part == 1:
             raise WorldError(
                 "out of memory while training on a single row; free memory and rerun to resume, or start anew with "
@@ -174,7 +174,8 @@ class SftTrainer:
         if s.method == "full":
             path = None if start.path is None else self.root / start.path
             source = self.source if path is None else weights.Source(str(path.resolve()))
-            return weights.load_model(source, s.device, "float32")
+            # what accelerate has to move while it places a model no longer asks for gradients
+            return weights.load_model(source, s.device, "float32").requires_grad_(True)
         if s.method == "qlora":
             base = weights.load_model(self.source, s.device, s.dtype, **quantized.options(s.device, s.dtype))
             base = quantized.prepared(base, s.gradient_checkpointing)

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iteralign import checkpoints, weights
+from iteralign import checkpoints, devices, weights
 from iteralign.chat import Chat
 from iteralign.errors import UserError, WorldError
 from iteralign.lab import Model, OnReplies, unheard
@@ -118,15 +118,15 @@ class VllmPolicies:
     @property
     def sleeps(self) -> bool:
         wanted = self.settings.sleep
-        return self.device == "cuda" and self.settings.url is None if wanted is None else wanted
+        return devices.on_gpu(self.device) and self.settings.url is None if wanted is None else wanted
 
     @cached_property
     def device(self) -> str:
-        return weights.device_of(self.settings.device)
+        return devices.device_of(self.settings.device)
 
     @cached_property
     def dtype(self) -> str:
-        return weights.dtype_of(self.settings.dtype, self.device)
+        return devices.dtype_of(self.settings.dtype, self.device)
 
     @cached_property
     def chat(self) -> Chat:
@@ -170,7 +170,7 @@ class VllmPolicies:
 
     def _started(self, folder: Path) -> Server:
         s, more = self.settings, dict[str, str]()
-        if s.sleep and self.device != "cuda":
+        if s.sleep and not devices.on_gpu(self.device):
             raise UserError(f"vllm.sleep: {self.device} has no sleep mode, a GPU has; leave it out")
         if shutil.which(s.python) is None:
             raise UserError(f"vllm.python: {s.python!r} is no program; name the Python that has vLLM")
