@@ -45,8 +45,9 @@ METHOD = Method(
     sampling=GREEDY,
     revise=Revising(show="all", candidates=1),
     gate=False,
-    finetune=Finetuning(replay=False),
+    finetune=Finetuning(replay=False, cut=True),
     guard=None,
+    trial=None,
 )
 EPOCHS = {"lora": 80, "full": 50}
 RATES = {"lora": 1e-2, "full": 5e-3}

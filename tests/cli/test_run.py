@@ -258,7 +258,7 @@ def test_organism_describe(here: Path, call: Callable[..., Any]) -> None:
 def test_organism_progress_is_told_in_lines(
     call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with organism_cli._progress("training") as tell:
+    with organism_cli.progress("training") as tell:
         tell({"step": 50, "progress": 0.25, "tokens": 12000, "loss": 1.5, "seconds": 61.0})
         tell({"progress": 0.26})
     assert capsys.readouterr().err == "training: 25 %, 12,000 tokens, loss 1.500, 1 min 01 s\n"

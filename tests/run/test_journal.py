@@ -89,6 +89,7 @@ def test_the_artifact_says_what_it_was_made_of(tmp_path: Path) -> None:
     assert artifact["inputs"]["model"] == "policy-1"
     assert {k: len(v) for k, v in artifact["inputs"].items() if k != "model"} == {"batch": 64, "sampling": 64}
     assert artifact["value"][0] == {
+        "cut": False,
         "prompt": {"family": "", "id": "q0", "text": "question 0", "topic": "theft"},
         "text": "answer to question 0",
     }
