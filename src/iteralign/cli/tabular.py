@@ -72,6 +72,8 @@ def _signed(share: float) -> str:
 
 
 def _p(value: float) -> str:
+    if value == 0:  # smaller than a number can be
+        return "< 1e-300"
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
 
 
