@@ -343,6 +343,21 @@ def test_keys_for_others_stay_here(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / LOG).read_text(encoding="utf-8").splitlines()[1:] == ["['VLLM_API_KEY'] 1"]
 
 
+@pytest.mark.parametrize(("folder", "said"), [("a b", "1"), ("ab", "None")])
+def test_nothing_is_compiled_where_the_compiler_would_be_given_a_path_with_a_blank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, said: str
+) -> None:
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE", raising=False)
+    python = tmp_path / folder / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    code = "import os; print(os.environ.get('TORCHDYNAMO_DISABLE'))"
+    server = Server([str(python), "-c", code], tmp_path / LOG, servers.environment(), "the server")
+    with pytest.raises(WorldError):
+        server.wait(60)
+    assert (tmp_path / LOG).read_text(encoding="utf-8").splitlines()[-1] == said
+
+
 FAMILY = """
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])

@@ -47,7 +47,7 @@ class Server:
         self.key = secrets.token_hex(16)
         self.port = _free_port()
         own = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}  # keys for others stay here
-        given = {**own, **environment, "VLLM_API_KEY": self.key}
+        given = {**own, **uncompiled(command[0]), **environment, "VLLM_API_KEY": self.key}
         log.parent.mkdir(parents=True, exist_ok=True)
         self._from = log.stat().st_size if log.exists() else 0
         with log.open("ab") as file:
@@ -133,6 +133,12 @@ class Server:
 def command(python: str, arguments: Sequence[str]) -> list[str]:
     """How a vLLM server is started. By its module, as the console script wants a distribution called vllm."""
     return [python, "-m", MODULE, "--host", HOST, *arguments]
+
+
+def uncompiled(python: str) -> dict[str, str]:
+    """What an interpreter in a folder whose path has a blank needs: torch 2.13 hands its compiler the paths of its own
+    headers unquoted, so whatever vLLM would compile fails there, in the middle of a request."""
+    return {"TORCHDYNAMO_DISABLE": "1"} if " " in str(Path(python).absolute()) else {}
 
 
 def environment(**more: str) -> dict[str, str]:
