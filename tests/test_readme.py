@@ -66,6 +66,8 @@ def test_a_command_of_the_readme(line: str, mine: Path) -> None:
             assert all(option in help for option in options)
         case ["iteralign", "experiment", name]:  # hours
             assert run(["iteralign", "experiment", name, "--plan"], mine)
+        case ["iteralign", "constitution", verb, _]:  # of a finished run
+            assert run(["iteralign", "constitution", verb, "--help"], mine)
         case ["iteralign", "compare" | "evaluate" as verb, *_]:  # minutes, and run in tests of their own
             assert run(["iteralign", verb, "--help"], mine)
         case ["iteralign", *rest]:
