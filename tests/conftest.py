@@ -21,6 +21,12 @@ hypothesis.settings.load_profile("iteralign")
 
 
 @pytest.fixture(scope="session")
+def rehearsal() -> ModuleType:
+    """tests/rehearsal.py: a whole run in a second."""
+    return _module("rehearsal.py")
+
+
+@pytest.fixture(scope="session")
 def faulty() -> ModuleType:
     """tests/models/faulty.py: a server that fails on demand."""
     return _module("models/faulty.py")

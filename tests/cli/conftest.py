@@ -1,8 +1,6 @@
 """Runs to show, made in a second by tests/rehearsal.py, and the command line called in this process."""
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,18 +16,6 @@ class Said(NamedTuple):
     code: int
     out: str
     err: str
-
-
-@pytest.fixture(scope="session")
-def rehearsal() -> ModuleType:
-    place = Path(__file__).parents[1] / "rehearsal.py"
-    spec = importlib.util.spec_from_file_location("rehearsal", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rehearsal"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

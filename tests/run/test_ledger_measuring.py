@@ -1,10 +1,8 @@
 """What only models can say about a principle: in context, and left out of training; by actors that are tables."""
 
-import importlib.util
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -97,18 +95,6 @@ def test_no_answer_is_revised_twice_under_the_same_principles() -> None:
     pairs = revisions(tried)
     assert len(pairs) == len(set(pairs)) == 4  # none, each alone, and both: the others of one are the other
     assert all(isinstance(case, Case) for case, _ in pairs)
-
-
-@pytest.fixture(scope="module")
-def rehearsal() -> ModuleType:
-    place = Path(__file__).parents[1] / "rehearsal.py"
-    spec = importlib.util.spec_from_file_location("rehearsal", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rehearsal"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """An experiment file on a rehearsed model: every run takes a moment (tests/rehearsal.py)."""
 
-import importlib.util
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,18 +47,6 @@ gate.enabled = true
 [arms.self-revision]
 revise.constitution = "none"
 """
-
-
-@pytest.fixture(scope="session")
-def rehearsal() -> ModuleType:
-    place = Path(__file__).parents[2] / "rehearsal.py"
-    spec = importlib.util.spec_from_file_location("rehearsal", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rehearsal"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
