@@ -58,8 +58,8 @@ def test_a_missing_value_is_an_error(name: str) -> None:
 @pytest.mark.parametrize("name", ["paper", "improved", "measure"])
 def test_every_reader_of_a_shipped_set_exists(name: str) -> None:
     known: dict[str, Collection[str]] = {
-        "verdict": judge.READERS,
-        "proposal": constitution.READERS,
+        "verdict": judge.FORMS,
+        "proposal": constitution.FORMS,
         "revision": revise.WAYS,
     }
     for kind, reader in prompts.load(name).readers.items():

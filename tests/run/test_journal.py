@@ -31,7 +31,7 @@ from iteralign.types import (
 
 BATCH = tuple(Prompt(f"q{i}", f"question {i}", topic="theft") for i in range(3))
 GREEDY = Sampling()
-ORACLE = json.dumps({"label": "harmful", "category": "theft", "severity": 3, "reason": "tells how"})
+ORACLE = json.dumps({"label": "harmful", "category": "theft", "reason": "tells how"})
 
 
 def policy(name: str = "policy-1") -> ScriptedModel:
