@@ -69,12 +69,18 @@ class PromptSet:
         return name in self.texts
 
     def render(self, name: str, **values: Any) -> Conversation:
-        """The conversation of template `name`; a missing value is an error, never an empty text."""
+        """Return the conversation of template `name`.
+
+        Raises UserError where the template does not work, as with a missing value: it is never an empty text.
+        """
         turns = TURN.split(self.texts[name])[1:]
-        return tuple(
-            Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
-            for role, text in zip(turns[::2], turns[1::2], strict=True)
-        )
+        try:
+            return tuple(
+                Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
+                for role, text in zip(turns[::2], turns[1::2], strict=True)
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            raise UserError(f"method.prompts {self.name}: {name}.md does not work ({error})") from None
 
     def text(self, name: str, **values: Any) -> str:
         """The content of a template with a single turn."""
@@ -99,7 +105,7 @@ def defused(text: str) -> str:
 
     A server may read such a token as its own template's, and what a model wrote must not end its turn.
     """
-    return TOKEN.sub(lambda bracket: f"{bracket[0]} ", text)
+    return TOKEN.sub(lambda bracket: f"{bracket[0]} ", str(text))  # str: a missing value says so
 
 
 def listing(principles: tuple[Principle, ...]) -> str:
