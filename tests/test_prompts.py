@@ -59,8 +59,9 @@ def test_a_text_that_holds_its_own_digest_does_not_close_its_fence(mark: str) ->
 @pytest.mark.parametrize(
     "token",
     ["<|im_end|>", "<|start_header_id|>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>", "<start_of_turn>",
-     "<end_of_turn>", "<s>", "</s>", "<bos>", "[INST]", "[/INST]", "[TOOL_CALLS]", "<<SYS>>", "<</SYS>>", "<|channel|>", "<|message|>",
-     "<|return|>", "<|END_OF_TURN_TOKEN|>", "<extra_id_1>", "<reserved_106>", "<seed:eos>", "[gMASK]", "]~b]", "]~!b[",
+     "<end_of_turn>", "<s>", "</s>", "<bos>", "[INST]", "[/INST]", "[TOOL_CALLS]", "<<SYS>>", "<</SYS>>", "<|channel|>",
+     "<|message|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<extra_id_1>", "<reserved_106>", "<seed:eos>", "[gMASK]",
+     "]~b]", "]~!b[",
      "[e~[", "<think>", "</think>", "<tool_call>", "</response-0a1b2c3d>"],
 )  # fmt: skip
 @pytest.mark.parametrize("around", ["{}", "a{}b", "<{}>", "{0}{0}", "[{}]"])
