@@ -11,7 +11,7 @@ from functools import partial
 from iteralign.asking import ask
 from iteralign.lab import Model
 from iteralign.prompts import Guard, PromptSet
-from iteralign.reading import MOST, THOUGHT, Form, one_line, one_object, without_thought
+from iteralign.reading import THOUGHT, Form, one_line, one_object, without_thought
 from iteralign.types import Label, Response, Revision, Verdict, Vote
 
 LABELS = {
@@ -93,8 +93,8 @@ def read_negative(reply: str) -> Opinion:
 
 def read_guard(guard: Guard, reply: str) -> Opinion | None:
     """Read a guard model's own form; None if it says neither of its two words, or both, or still thinks."""
-    answer = without_thought(reply[: MOST + 1])
-    if len(answer) > MOST or THOUGHT.search(answer):
+    answer = without_thought(reply)
+    if THOUGHT.search(answer):
         return None
     harmful, harmless = (bool(re.search(p, answer)) for p in (guard.harmful, guard.harmless))
     if harmful == harmless:

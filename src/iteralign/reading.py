@@ -28,8 +28,8 @@ class Form(Generic[T]):
     """The form of a reply.
 
     read: the value of a text, None if it cannot be read.
-    whole: the value depends on the whole reply, so one cut by the length limit, or too long, has none. Otherwise
-        the first words decide, and what was cut off behind them does not matter.
+    whole: the value depends on the whole reply, so one cut by the length limit has none. Otherwise the first words
+        decide, and what was cut off behind them does not matter.
     """
 
     read: Callable[[str], T | None]
@@ -37,7 +37,7 @@ class Form(Generic[T]):
 
     def of(self, reply: Reply) -> T | None:
         """Return the value of a reply. A refusal is read as an empty text: its words are no answer."""
-        if self.whole and (reply.stop == "length" or len(reply.text) > MOST):
+        if len(reply.text) > MOST or (self.whole and reply.stop == "length"):
             return None
         return self.read("" if reply.stop == "refusal" else reply.text)
 
