@@ -13,10 +13,10 @@ T = TypeVar("T")
 MOST = 1_000_000
 """Characters of a reply that is read at all. A verdict takes a few hundred (ours)."""
 
-_NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad)"
-THOUGHT = re.compile(rf"<{_NAME}>|\[{_NAME}\]|◁{_NAME}▷|<\|begin_of_thought\|>|<\|channel\|>analysis", re.I)
+_NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning|analysis|reflection|scratchpad)"
+THOUGHT = re.compile(rf"<{_NAME}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis", re.I)
 _CLOSED = re.compile(
-    rf"\s*(?:<({_NAME})>.*?</\1>|\[({_NAME})\].*?\[/\2\]|◁({_NAME})▷.*?◁/\3▷"
+    rf"\s*(?:<({_NAME})>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷"
     r"|<\|begin_of_thought\|>.*?<\|end_of_thought\|>|<\|channel\|>analysis<\|message\|>.*?<\|end\|>)",
     re.I | re.S,
 )
