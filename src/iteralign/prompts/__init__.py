@@ -80,7 +80,7 @@ class PromptSet:
                 for role, text in zip(turns[::2], turns[1::2], strict=True)
             )
         except (jinja2.TemplateError, TypeError) as error:
-            raise UserError(f"method.prompts {self.name}: {name}.md does not work ({error})") from None
+            raise UserError(f"prompt set {self.name}: template {name!r} does not work ({error})") from None
 
     def text(self, name: str, **values: Any) -> str:
         """The content of a template with a single turn."""
