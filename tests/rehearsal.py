@@ -103,7 +103,7 @@ class Trainer:
 
 def lenient(messages: Sequence[tuple[str, str]]) -> str:
     """A judge that finds nothing harmful, whatever it reads."""
-    return '{"label": "harmless", "category": "", "severity": 0, "reason": "It is fine."}'
+    return '{"label": "harmless", "category": "", "reason": "It is fine."}'
 
 
 RULES = {"organism/oracle": oracle.answer, "organism/guard": guard.answer, "scripted/lenient": lenient}

@@ -1,6 +1,7 @@
 """Asking again: only what could not be read, only so often, and every call recorded and counted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign import constitution, judge, measure
-from iteralign.asking import NOTHING
+from iteralign import constitution, judge, measure, prompts
+from iteralign.asking import NOTHING, SHOWN, ask
 from iteralign.errors import UserError, WorldError
 from iteralign.method import Proposing
 from iteralign.models.scripted import Answer, ScriptedModel, failing
-from iteralign.prompts import PromptSet
+from iteralign.prompts import PromptSet, defused
 from iteralign.run import build, calls
 from iteralign.run.config import validated
 from iteralign.run.journal import Journal
+from iteralign.run.judging import SIDE
 from iteralign.run.purse import Guarded, Purse
 from iteralign.types import (
     Constitution,
@@ -30,8 +32,19 @@ from iteralign.types import (
     Verdict,
 )
 
-HARMFUL = '{"label": "harmful", "category": "theft", "severity": 3, "reason": "tells how"}'
-UNREADABLE = ("Sure, here is my verdict: it depends.", "", '{"label": "har', '{"verdict": "harmful"}')
+HARMFUL = '{"label": "harmful", "category": "theft", "reason": "tells how"}'
+FINE = '{"label": "harmless"}'
+UNREADABLE = (
+    "Sure, here is my verdict: it depends.",
+    "",
+    '{"label": "har',
+    '{"verdict": "harmful"}',
+    f"<think>\nPerhaps {FINE}",
+    f"{HARMFUL}\nThe text holds {FINE}.",
+    '{"label": "harmful", "label": "harmless"}',
+    f'{{"label": "harmful", "reason": "{FINE}"}}',
+    Reply(FINE, "length"),
+)
 CONFIG = validated({"oracle": {"model": "x/y"}})
 
 
@@ -43,11 +56,11 @@ def responses(n: int = 1) -> list[Response]:
     return [Response(Prompt(f"q{i}", "How?"), f"Answer {i}.") for i in range(n)]
 
 
-def after(tries: int, right: str = HARMFUL, before: str = UNREADABLE[0]) -> Answer:
+def after(tries: int, right: str = HARMFUL, before: str | Reply = UNREADABLE[0]) -> Answer:
     """Right only at the `tries`-th time that a text is asked about."""
     met: dict[str, int] = {}
 
-    def answer(conversation: Conversation, _: Sampling) -> str:
+    def answer(conversation: Conversation, _: Sampling) -> str | Reply:
         asked = next(m.content for m in conversation if m.role == "user")
         met[asked] = met.get(asked, 0) + 1
         return right if met[asked] >= tries else before
@@ -56,17 +69,27 @@ def after(tries: int, right: str = HARMFUL, before: str = UNREADABLE[0]) -> Answ
 
 
 @pytest.mark.parametrize("unreadable", UNREADABLE)
-def test_what_cannot_be_read_is_asked_once_more(unreadable: str) -> None:
+def test_what_cannot_be_read_is_asked_once_more(unreadable: str | Reply) -> None:
     oracle = ScriptedModel("judge", after(2, before=unreadable))
     (verdict,) = judge.assess(oracle, responses(), texts(1))
     assert verdict.label is Label.HARMFUL
     (first, _), (second, sampling) = oracle.asked
     assert second[: len(first)] == first
     assert [m.role for m in second[len(first) :]] == ["assistant", "user"]
-    assert second[-2].content == (unreadable or NOTHING)
+    said = unreadable.text if isinstance(unreadable, Reply) else unreadable
+    assert second[-2].content == (defused(said) or NOTHING)
     assert second[-1].content.startswith("Your reply cannot be read.")
     assert '{"label": "harmful" or "harmless"' in second[-1].content
     assert sampling.temperature == 0
+
+
+def test_a_reply_of_ten_million_letters_is_neither_read_nor_sent_back_whole() -> None:
+    oracle = ScriptedModel("judge", after(2, before="<|im_end|>{" * 1_000_000))
+    (verdict,) = judge.assess(oracle, responses(), texts(1))
+    assert verdict.label is Label.HARMFUL
+    shown = oracle.asked[1][0][-2].content
+    assert len(shown) <= 2 * SHOWN
+    assert "<|im_end|>" not in shown
 
 
 @pytest.mark.parametrize(("repair", "asked"), [(0, 1), (1, 2), (3, 4)])
@@ -102,11 +125,48 @@ def test_the_papers_set_asks_once() -> None:
     assert validated({"preset": "paper"}).oracle.repair == 1  # the same value: the set has no text for it
 
 
-def test_the_grader_and_the_proposer_too() -> None:
+def of(form: str) -> list[str | Reply]:
+    """The ambiguous replies of another form."""
+    key, good, bad = form.split("|")
+    return [
+        Reply(f'{{"{key}": {good}}}', "length"),
+        f'<think>{{"{key}": {good}}}',
+        f'{{"{key}": {good}, "{key}": {bad}}}',
+        f'{{"{key}": {bad}}} {{"{key}": {good}}}',
+        f'{{"{key}": {bad}, "reason": "{{"{key}": {good}}}"}}',
+    ]
+
+
+@pytest.mark.parametrize("ambiguous", of('grade|"answered"|"wrong"'))
+def test_a_grade_that_is_ambiguous_is_asked_again_and_then_undecided(ambiguous: str | Reply) -> None:
     meter = build.method(validated({})).measure
-    oracle = ScriptedModel("meter", after(2, '{"grade": "refused"}'))
     probe = Probe(Prompt("p", "How?"), "benign")
-    assert measure.grade(oracle, [(probe, responses()[0])], meter) == ["refused"]
+    for tries, grade in ((2, "refused"), (3, "undecided")):
+        oracle = ScriptedModel("meter", after(tries, '{"grade": "refused"}', ambiguous))
+        assert measure.grade(oracle, [(probe, responses()[0])], meter) == [grade]
+        assert len(oracle.asked) == 2
+
+
+@pytest.mark.parametrize("ambiguous", of('better|"first"|"second"'))
+def test_a_comparison_that_is_ambiguous_is_asked_again_and_then_undecided(ambiguous: str | Reply) -> None:
+    compare = replace(prompts.load("evaluate"), repair=1)
+    asked = [{"request": "How?", "first": "a", "second": "b"}]
+    for tries, side in ((2, "same"), (3, None)):
+        oracle = ScriptedModel("judge", after(tries, '{"better": "same"}', ambiguous))
+        assert ask(oracle, compare, "compare", asked, SIDE) == [side]
+
+
+@pytest.mark.parametrize("ambiguous", of('principles|[{"text": "Be kind."}]|[]'))
+def test_principles_that_are_ambiguous_are_asked_again_and_then_none(ambiguous: str | Reply) -> None:
+    failure = Verdict(responses()[0], Label.HARMFUL)
+    for tries, kept in ((2, ["Be true."]), (3, [])):
+        oracle = ScriptedModel("proposer", after(tries, '{"principles": [{"text": "Be true."}]}', ambiguous))
+        amendment = constitution.propose(oracle, [failure], Constitution(), texts(1), Proposing(), 1)
+        assert [p.text for p in amendment.constitution.principles] == kept
+        assert len(oracle.asked) == 2
+
+
+def test_an_unreadable_proposal_is_asked_again_and_an_empty_list_is_not() -> None:
     law = '{"principles": [{"category": "theft", "text": "Do not steal."}]}'
     failure = Verdict(responses()[0], Label.HARMFUL)
     for right, kept in ((law, ["Do not steal."]), ('{"principles": []}', [])):

@@ -48,7 +48,7 @@ def principle(text: str, category: str = "", *evidence: str) -> Principle:
 
 @given(st.text())
 def test_every_reply_is_read(reply: str) -> None:
-    assert all(text for _, text in read_json(reply))
+    assert all(text for _, text in read_json(reply) or ())
     assert len(read_last_paragraph(reply)) <= 1
 
 
@@ -57,12 +57,14 @@ def test_every_reply_is_read(reply: str) -> None:
     [
         ('{"principles": [{"category": "Hate", "text": "Be\\nkind."}]}', [("hate", "Be kind.")]),
         ('{"principles": [{"text": "Be kind."}, 7, {"text": ""}, {"category": "x"}]}', [("", "Be kind.")]),
-        ('{"principles": {"text": "Be kind."}}', []),
-        ("Be kind.", []),
-        ("", []),
+        ('{"principles": []}', []),
+        ('{"principles": ["Be kind."]}', None),
+        ('{"principles": {"text": "Be kind."}}', None),
+        ("Be kind.", None),
+        ("", None),
     ],
 )
-def test_what_is_not_of_the_form_is_left_out(reply: str, drafts: list[tuple[str, str]]) -> None:
+def test_what_is_not_of_the_form_is_left_out(reply: str, drafts: list[tuple[str, str]] | None) -> None:
     assert read_json(reply) == drafts
 
 
@@ -102,7 +104,7 @@ def test_the_released_proposal_is_one_call_with_all_answers_joined_by_a_blank() 
 
 def test_principles_carry_the_failures_behind_them() -> None:
     def said(conversation: Conversation, _: Sampling) -> str:
-        kind = "theft" if '"theft"' in conversation[-1].content else "hate"
+        kind = "theft" if "\ntheft\n" in conversation[-1].content else "hate"
         return json.dumps({"principles": [{"category": kind, "text": f"No {kind}."}]})
 
     failures = [failure("a", "theft"), failure("b", "hate"), failure("c", "theft")]

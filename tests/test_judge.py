@@ -9,31 +9,35 @@ from hypothesis import strategies as st
 
 from iteralign import judge, prompts
 from iteralign.models.scripted import ScriptedModel
-from iteralign.types import Conversation, Label, Prompt, Reply, Response, Revision, Sampling
+from iteralign.types import Conversation, Label, Prompt, Reply, Response, Revision, Sampling, Verdict
 
 RESPONSE = Response(Prompt("q1", "Where does she live?"), "Number 4.")
 
 
-def label_of(reply: str) -> Label:
-    return judge.read_json(RESPONSE, reply).label
+def verdict_of(*replies: str | Reply) -> Verdict:
+    """What comes of the replies of a judge, the second to a question that is asked again."""
+    said = iter(replies)
+    (found,) = judge.assess(
+        ScriptedModel("judge", lambda *_: next(said)), [RESPONSE], prompts.load("improved")
+    )
+    return found
 
 
 @given(st.text())
 def test_every_reply_is_read(reply: str) -> None:
-    assert judge.read_json(RESPONSE, reply).label in Label
-    assert judge.read_negative(RESPONSE, reply).label in Label
+    assert judge.read_json(reply) is None or verdict_of(reply).label in Label
+    assert judge.read_negative(reply)[0] in Label
 
 
 @given(
     st.dictionaries(
-        st.sampled_from(["label", "category", "severity", "reason"]),
+        st.sampled_from(["label", "category", "reason"]),
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text()),
     )
 )
 def test_every_object_is_read(fields: dict[str, Any]) -> None:
-    verdict = judge.read_json(RESPONSE, json.dumps(fields))
+    verdict = verdict_of(json.dumps(fields))
     assert verdict.label in Label
-    assert 0 <= verdict.severity <= 5
     assert "\n" not in verdict.category + verdict.reason
 
 
@@ -47,22 +51,25 @@ def test_every_object_is_read(fields: dict[str, Any]) -> None:
         ('{"verdict": "harmful"}', Label.UNPARSED),
         ("harmful", Label.UNPARSED),
         ("", Label.UNPARSED),
-        ('{"label": "harmless"} On reflection: {"label": "harmful"}', Label.HARMFUL),
+        ('{"label": "harmless"} On reflection: {"label": "harmful"}', Label.UNPARSED),
     ],
 )
 def test_what_cannot_be_read_is_unparsed(reply: str, label: Label) -> None:
-    assert label_of(reply) is label
+    assert verdict_of(reply).label is label
 
 
 def test_all_fields_are_kept() -> None:
-    reply = '{"label": "harmful", "category": "Privacy", "severity": 9, "reason": "gives\\n an address"}'
-    verdict = judge.read_json(RESPONSE, reply)
-    assert (verdict.category, verdict.severity, verdict.reason) == ("privacy", 5, "gives an address")
+    verdict = verdict_of('{"label": "harmful", "category": "Privacy", "reason": "gives\\n an address"}')
+    assert (verdict.category, verdict.reason) == ("privacy", "gives an address")
 
 
-@pytest.mark.parametrize("severity", [True, "4", 3.0, None])
-def test_a_severity_that_is_no_whole_number_is_not_given(severity: Any) -> None:
-    assert judge.read_json(RESPONSE, json.dumps({"label": "harmful", "severity": severity})).severity == 0
+def test_a_severity_that_a_judge_gives_unasked_decides_nothing() -> None:
+    assert verdict_of('{"label": "harmless", "severity": 5}').label is Label.HARMLESS
+
+
+@pytest.mark.parametrize("name", ["improved", "improved-blind", "measure"])
+def test_no_form_asks_for_a_severity(name: str) -> None:
+    assert not any("severity" in text for text in prompts.load(name).texts.values())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,7 @@ def test_a_severity_that_is_no_whole_number_is_not_given(severity: Any) -> None:
     ],
 )
 def test_the_released_reading_is_a_substring(reply: str, label: Label) -> None:
-    assert judge.read_negative(RESPONSE, reply).label is label
+    assert judge.read_negative(reply)[0] is label
 
 
 def test_one_verdict_a_response_in_order() -> None:
@@ -92,9 +99,17 @@ def test_one_verdict_a_response_in_order() -> None:
 
 
 def test_a_refusal_of_the_judge_is_no_verdict() -> None:
-    oracle = ScriptedModel("judge", lambda *_: Reply('{"label": "harmless"}', stop="refusal"))
-    (verdict,) = judge.assess(oracle, [RESPONSE], prompts.load("improved"))
-    assert verdict.label is Label.UNPARSED
+    assert verdict_of(Reply('{"label": "harmless"}', stop="refusal")).label is Label.UNPARSED
+
+
+@pytest.mark.parametrize("text", ["Evaluation: Negative. It", "Evaluation: Pos"])
+def test_the_released_reading_reads_a_cut_reply_and_a_refusal_as_released(text: str) -> None:
+    for stop, label in (
+        ("length", Label.HARMFUL if "Negative" in text else Label.HARMLESS),
+        ("refusal", Label.HARMLESS),
+    ):
+        oracle = ScriptedModel("judge", lambda *_, s=stop: Reply(text, s))
+        assert judge.assess(oracle, [RESPONSE], prompts.load("paper"))[0].label is label
 
 
 def test_the_gate_judges_the_revised_text_under_its_prompt() -> None:

@@ -1,54 +1,155 @@
-"""Readers are total: whatever a model writes, they return a value and never raise."""
+"""Readers are total, and a reply is read only if it is unambiguous."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign.reading import last_object, last_paragraph, one_line, said
+from iteralign import constitution
+from iteralign.reading import (
+    MOST,
+    Form,
+    last_paragraph,
+    one_line,
+    one_object,
+    one_word,
+    without_thought,
+)
 from iteralign.types import Reply
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
+json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
+LABEL = one_word("label", ("harmful", "harmless", "undecided"))
+BAD, FINE = '{"label": "harmful"}', '{"label": "harmless"}'
 
 
-@given(st.text(alphabet='{}[]":,\\\n tfn0e-aé', max_size=80))
+@given(st.text(alphabet='{}[]":,\\\n tfn0e-aé<>/think', max_size=80))
 def test_any_text_is_read(text: str) -> None:
-    assert last_object(text) is None or isinstance(last_object(text), dict)
+    assert one_object(text, "a") is None or "a" in (one_object(text, "a") or ())
 
 
-@given(st.dictionaries(st.text(), json_values, max_size=4), st.text(alphabet="ab {\n`.", max_size=20))
-def test_an_object_is_found_behind_any_talk(value: dict[str, Any], talk: str) -> None:
-    found = last_object(f"{talk}\n{json.dumps(value)}\nThat is all.")
-    assert json.dumps(found) == json.dumps(value)
+@given(st.lists(st.text(), max_size=4), st.text(alphabet="ab \n`.", max_size=20))
+def test_an_object_is_found_in_any_talk(value: list[str], talk: str) -> None:
+    found = one_object(f"{talk}\n{json.dumps({'principles': value})}\nThat is all.", "principles")
+    assert found == {"principles": value}
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    "reply",
     [
-        ("", None),
-        ("no object", None),
-        ("{not json}", None),
-        ('{"label": "harmful"', None),
-        ('{"a": 1} then {"a": 2}', {"a": 2}),
-        ('The form is {"label": ...}. So: {"label": "harmless"}', {"label": "harmless"}),
-        ('```json\n{"a": {"b": 1}}\n```', {"a": {"b": 1}}),
-        ('{"reason": "it says {\\"label\\": \\"harmless\\"}"}', {"reason": 'it says {"label": "harmless"}'}),
+        BAD,
+        f"```json\n{BAD}\n```",
+        f"Evaluation: Negative. {BAD}",
+        f"The response could look harmless at first.\n\n{BAD}\nLet me know!",
+        '{"Label": " HARMFUL "}',
+        '{"label": "harmful", "reason": "it says {\\"label\\": \\"harmless\\"}"}',
+        '{"label": "harmful", "reason": "it opens a <think> and never ends it"}',
+        '{"label": "harmful", "details": {"depth": [1, {"x": null}]}}',
+        '{"label": "harmful", "details": {"label": "harmful"}}',
+        f"[{BAD}]",
+        f"{BAD}\n{BAD}",
+        f"<think>\nPerhaps {FINE}? No.\n</think>\n\n{BAD}",
+        f"<think></think>\n<think>{FINE}</think>{BAD}",
+        f"<thinking>{{</thinking>{BAD}",
+        f"<Reasoning>{FINE}</Reasoning> {BAD}",
+        f"[THINK]{FINE}[/THINK]{BAD}",
+        f"◁think▷{FINE}◁/think▷{BAD}",
+        f"<|channel|>analysis<|message|>{FINE}<|end|><|start|>assistant<|channel|>final<|message|>{BAD}",
+        f"I weigh this up.\n</think>\n\n{BAD}",
     ],
 )
-def test_the_last_whole_object_counts(text: str, found: dict[str, Any] | None) -> None:
-    assert last_object(text) == found
+def test_an_unambiguous_reply_is_read(reply: str) -> None:
+    assert LABEL.of(Reply(reply)) == "harmful"
 
 
-def test_depth_and_size_do_not_break_it() -> None:
-    assert isinstance(last_object('{"a":' * 3_000 + "1" + "}" * 3_000), dict)
-    assert last_object("{" * 2_000) is None
-    assert last_object('{"n": ' + "9" * 5_000 + "}") is None
+AMBIGUOUS = {
+    "nothing": "",
+    "no object": "harmful",
+    "cut": '{"label": "harmful"',
+    "an object in a broken one": f'{{"label": "harmful", "reason": "it holds {FINE}"}}',
+    "a quotation behind a broken one": f"{{'label': 'harmful'}} The text holds {FINE}.",
+    "a quotation behind the form": f'The form is {{"label": ...}}. So: {FINE}',
+    "a broken one behind": f'{FINE} {{"label": "harmful"',
+    "a lost beginning": f'"label": "harmful", "reason": "x"}}\nThe text holds {FINE}',
+    "a label outside": f"**Label:** harmful\nThe text holds {FINE}",
+    "labels that disagree": f"{BAD}\nThe judged text itself holds {FINE}, which I did not follow.",
+    "second thoughts": f"{FINE} On reflection: {BAD}",
+    "undecided and a label": f'{FINE} {{"label": "undecided"}}',
+    "a list that disagrees": f"[{FINE}, {BAD}]",
+    "a nested label": '{"label": "harmless", "quoted": {"label": "harmful"}}',
+    "a nested label in a list": '{"label": "harmless", "all": [[{"LABEL": "harmful"}]]}',
+    "the label only within": '{"result": {"label": "harmless"}}',
+    "another object beside": f'{{"verdict": "harmful"}} {FINE}',
+    "a key twice": '{"label": "harmful", "label": "harmless"}',
+    "a key twice, alike": '{"label": "harmful", "Label ": "harmless"}',
+    "a key twice, below": '{"label": "harmless", "x": {"a": 1, "a": 2}}',
+    "a key that looks alike": '{"l\u0430bel": "harmful", "label": "harmless"}',
+    "a label that looks alike": '{"label": "h\u0430rmless"}',
+    "a word that is none": '{"label": "safe"}',
+    "a list as label": '{"label": ["harmless"]}',
+    "an open thought": f"<think>\nAn answer might look like {FINE}. Reading on",
+    "a second thought, open": f"<think>a</think><think>So {FINE}",
+    "a thought behind": f"{FINE}\n<think>No, wait.",
+    "quoted marks of a thought": f'It opens "<think>". {BAD} It closes "</think>" and holds {FINE}.',
+    "an open thought of gpt-oss": f"<|channel|>analysis<|message|>Perhaps {FINE}. Reading on",
+    "not a number": '{"label": "harmless", "p": NaN}',
+    "a number without end": '{"label": "harmless", "n": ' + "9" * 5_000 + "}",
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_an_ambiguous_reply_is_not_read(name: str) -> None:
+    assert LABEL.of(Reply(AMBIGUOUS[name])) is None
+
+
+HUGE = {
+    "braces": "{" * 400_000,
+    "braces and a quotation": "{" * 999_000 + FINE,
+    "objects": "{}" * 400_000,
+    "depth": '{"label":' * 100_000,
+    "depth of lists": '{"label": ' + "[" * 400_000,
+    "closed depth": '{"a":' * 50_000 + "1" + "}" * 50_000,
+    "thoughts": "<think></think>" * 60_000,
+    "open thoughts": "<think>" * 120_000,
+    "ends of thoughts": "</think>" * 120_000,
+    "blanks": " " * 999_000,
+    "lines": "\n" * 999_000,
+    "labels": 'label: "' * 120_000,
+    "keys": "{" + ",".join(f'"{i}": 1' for i in range(80_000)) + "}",
+    "ten million": FINE + " " * 10_000_000,
+    "ten million braces": "{" * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_size_and_depth_are_no_verdict_and_no_hang(name: str) -> None:
+    began = time.monotonic()
+    assert LABEL.of(Reply(HUGE[name])) is None
+    assert time.monotonic() - began < 20  # 400,000 braces took 55 s
+
+
+def test_a_long_reply_is_read_up_to_the_bound() -> None:
+    assert LABEL.of(Reply(BAD + " " * (MOST - len(BAD)))) == "harmful"
+    assert LABEL.of(Reply(BAD + " " * MOST)) is None
+    assert constitution.FORMS["last-paragraph"].of(Reply("x" * 10_000_000)) is None
+
+
+@pytest.mark.parametrize("stop", ["stop", "unknown", "length"])
+def test_only_a_form_that_needs_the_whole_reply_is_unreadable_when_cut(stop: Any) -> None:
+    assert LABEL.of(Reply(BAD, stop)) == (None if stop == "length" else "harmful")
+    assert Form(str.upper, whole=False).of(Reply("yes, because", stop)) == "YES, BECAUSE"
+
+
+def test_the_words_of_a_refusal_are_never_an_answer() -> None:
+    assert LABEL.of(Reply(FINE, stop="refusal")) is None
+    assert Form(str.upper).of(Reply("yes", stop="refusal")) == ""
+
+
+@given(st.text(alphabet="<>/think \n", max_size=60))
+def test_what_stands_behind_a_thought_is_a_tail_of_the_reply(text: str) -> None:
+    assert text.endswith(without_thought(text))
 
 
 @given(json_values)
@@ -83,8 +184,3 @@ def test_the_last_paragraph_holds_no_blank_line(text: str) -> None:
 )
 def test_the_last_paragraph(text: str, last: str) -> None:
     assert last_paragraph(text) == last
-
-
-def test_a_refusal_is_never_read_as_an_answer() -> None:
-    assert said(Reply('{"label": "harmless"}', stop="refusal")) == ""
-    assert said(Reply("cut", stop="length")) == "cut"

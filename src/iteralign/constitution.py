@@ -5,17 +5,17 @@ E_t = O(N_t, C_t);  C_{t+1} = C_t and what `decide` lets through of E_t.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import groupby
 from typing import Any
 
-from iteralign.asking import Readable, ask
+from iteralign.asking import ask
 from iteralign.lab import Model
 from iteralign.method import Proposing, Trying
 from iteralign.prompts import PromptSet
-from iteralign.reading import last_object, last_paragraph, one_line
+from iteralign.reading import Form, last_paragraph, one_line, one_object
 from iteralign.types import Amendment, Constitution, Principle, Proposal, Trial, Verdict
 
 Draft = tuple[str, str]
@@ -42,13 +42,11 @@ def propose(
     if settings.source != "oracle":
         return adopt(base, drawn(groups, settings, t), settings)
     values = [_shown(category, members, base, settings) for category, members in groups]
-    reader = prompts.readers["proposal"]
-    replies = ask(oracle, prompts, "propose", values, READABLE[reader])
-    read = READERS[reader]
+    drafts = ask(oracle, prompts, "propose", values, FORMS[prompts.readers["proposal"]])
     proposals = [
         _principle(draft, members, t)
-        for (_, members), reply in zip(groups, replies, strict=True)
-        for draft in read(reply)
+        for (_, members), read in zip(groups, drafts, strict=True)
+        for draft in read or ()
     ]
     return adopt(base, proposals, settings)
 
@@ -130,36 +128,33 @@ def _on_trial(proposal: Proposal, trial: Trial, settings: Trying) -> Proposal:
     return Proposal(proposal.principle, "adopted", said)
 
 
-def read_json(reply: str) -> list[Draft]:
-    """`{"principles": [{"category": …, "text": …}]}`; what is not of that form is left out."""
-    rows: Any = (last_object(reply) or {}).get("principles", [])
+def read_json(reply: str) -> list[Draft] | None:
+    """Read `{"principles": [{"category": …, "text": …}]}`; rows that are not of that form are left out.
+
+    Empty where the proposer says that nothing is missing; None where no row is of the form.
+    """
+    rows = (one_object(reply, "principles") or {}).get("principles")
     if not isinstance(rows, list):
-        return []
+        return None
     drafts = [
-        (one_line(row.get("category"), 60).lower(), one_line(row.get("text"), 500))
+        (one_line(row.get("category"), 60).lower(), text)
         for row in rows
-        if isinstance(row, dict)
+        if isinstance(row, dict) and (text := one_line(row.get("text"), 500))
     ]
-    return [d for d in drafts if d[1]]
-
-
-def is_proposal(reply: str) -> bool:
-    """Whether a proposer said something of the form, be it that nothing is missing."""
-    return (last_object(reply) or {}).get("principles") == [] or bool(read_json(reply))
+    return drafts if drafts or not rows else None
 
 
 def read_last_paragraph(reply: str) -> list[Draft]:
-    """The released code's reading: the last paragraph, whole, is the constitution of the batch."""
+    """Read as the released code does: the last paragraph, whole, is the constitution of the batch."""
     text = last_paragraph(reply)
     return [("", text)] if text else []
 
 
-READERS: dict[str, Callable[[str], list[Draft]]] = {
-    "json": read_json,
-    "last-paragraph": read_last_paragraph,
+FORMS: dict[str, Form[list[Draft]]] = {
+    "json": Form(read_json),
+    "last-paragraph": Form(read_last_paragraph, whole=False),  # as released
 }
-READABLE: dict[str, Readable] = {"json": is_proposal, "last-paragraph": lambda _: True}
-"""What need not be asked again, by reader."""
+"""The forms of a proposal that a prompt set may name."""
 
 
 def _shown(

@@ -1,42 +1,124 @@
-"""Readers of oracle replies: total functions from free text to values; what cannot be read is None."""
+"""Read the replies of oracles. Every reader is total: a reply that cannot be read gives None, never an error."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from iteralign.types import Reply
 
-_DECODER = json.JSONDecoder()
+T = TypeVar("T")
+
+MOST = 1_000_000
+"""Characters of a reply that is read at all. A verdict takes a few hundred (ours)."""
+
+_NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning|analysis|reflection|scratchpad)"
+THOUGHT = re.compile(rf"<{_NAME}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis", re.I)
+_CLOSED = re.compile(
+    rf"\s*(?:<({_NAME})>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷"
+    r"|<\|begin_of_thought\|>.*?<\|end_of_thought\|>|<\|channel\|>analysis<\|message\|>.*?<\|end\|>)",
+    re.I | re.S,
+)
+"""The marks of a thought and a whole one: DeepSeek and Qwen, Mistral, Kimi, OpenThinker, gpt-oss."""
 
 
-def said(reply: Reply) -> str:
-    """The text of a reply; nothing where the oracle declined, so that a refusal is never read as an answer."""
-    return "" if reply.stop == "refusal" else reply.text
+@dataclass(frozen=True, slots=True)
+class Form(Generic[T]):
+    """The form of a reply.
 
-
-def last_object(text: str) -> Mapping[str, Any] | None:
-    """The last top-level JSON object in `text`, whatever stands around it; None if there is none.
-
-    The last, because a model that reasons aloud repeats the form before it fills it in.
+    read: the value of a text, None if it cannot be read.
+    whole: the value depends on the whole reply, so one cut by the length limit has none. Otherwise the first words
+        decide, and what was cut off behind them does not matter.
     """
-    found: Mapping[str, Any] | None = None
-    at = text.find("{")
-    while at >= 0:
-        try:
-            value, end = _DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            end = at + 1
-        else:
-            found = value
-        at = text.find("{", end)
+
+    read: Callable[[str], T | None]
+    whole: bool = True
+
+    def of(self, reply: Reply) -> T | None:
+        """Return the value of a reply. A refusal is read as an empty text: its words are no answer."""
+        if len(reply.text) > MOST or (self.whole and reply.stop == "length"):
+            return None
+        return self.read("" if reply.stop == "refusal" else reply.text)
+
+
+def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, Any] | None:
+    """Return the JSON object that a reply consists of, its keys in lower case; None if there is any doubt.
+
+    A judge that quotes an object of the judged text must never be read by that quotation. So every brace of the
+    reply belongs to an object that parses, every object has `key`, and all of them, nested ones too, agree on it.
+    Parsing stops at the first failure, which also makes it linear.
+
+    Args:
+        text: The reply. A closed thought at its start is left out; any other thought makes it unreadable.
+        key: The field that decides, in lower case.
+        words: The values that it may have, in lower case. Empty: any value.
+    """
+    answer = without_thought(text)
+    decided: list[Any] = []
+
+    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = {name.strip().lower(): value for name, value in pairs}
+        # A key that only looks like one of the form is no less ambiguous than a key given twice.
+        if len(found) < len(pairs) or not all(map(str.isascii, found)):
+            raise ValueError("keys that are not told apart")
+        if key in found:
+            if isinstance(found[key], str):
+                found[key] = found[key].strip().lower()
+            decided.append(found[key])
+        return found
+
+    decoder = json.JSONDecoder(object_pairs_hook=fields, parse_constant=_no_number)
+    objects, around, at = [], [], 0
+    try:
+        while (start := answer.find("{", at)) >= 0:
+            around.append(answer[at:start])
+            value, at = decoder.raw_decode(answer, start)
+            objects.append(value)
+        rest = " ".join((*around, answer[at:]))
+        if words:  # a label outside of any object counts as well, as in "Label: harmful"
+            said = rf"\b{key}\b\W{{0,6}}[:=]\W{{0,6}}({'|'.join(words)})\b"
+            decided += [word.lower() for word in re.findall(said, rest, re.I)]
+        if not objects or not all(key in each for each in objects) or "}" in rest or THOUGHT.search(rest):
+            return None
+        if any(value != decided[0] for value in decided) or (words and decided[0] not in words):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    found: Mapping[str, Any] = objects[-1]
     return found
 
 
+def one_word(key: str, words: Sequence[str]) -> Form[str]:
+    """Return the form of a JSON object whose field `key` holds one of `words`; its value is that word."""
+
+    def read(text: str) -> str | None:
+        found = one_object(text, key, words)
+        return None if found is None else str(found[key])
+
+    return Form(read)
+
+
+def without_thought(text: str) -> str:
+    """Return a reply without the closed thoughts at its start.
+
+    Thoughts elsewhere stay: what is cut out between two quoted marks could be the answer itself.
+    """
+    at = 0
+    while closed := _CLOSED.match(text, at):
+        at = closed.end()
+    return text[at:]
+
+
 def one_line(value: Any, limit: int = 300) -> str:
-    """A text field of a reply as one bounded line; anything that is not text is empty."""
+    """Return a text field of a reply as one bounded line; anything that is not text is empty."""
     return " ".join(value.split())[:limit] if isinstance(value, str) else ""
 
 
 def last_paragraph(text: str) -> str:
-    """What the released code keeps of a proposal: the part after the last blank line."""
+    """Return what the released code keeps of a proposal: the part after the last blank line."""
     return text.strip().split("\n\n")[-1].strip()
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(name)

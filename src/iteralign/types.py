@@ -98,13 +98,12 @@ class Vote:
     judge: str
     label: Label
     category: str = ""
-    severity: int = 0
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The oracle's judgement of one response. `severity` runs from 0 (not given) to 5.
+    """The oracle's judgement of one response.
 
     `votes` are those of a panel, in the order of its judges; a single judge casts none.
     """
@@ -112,7 +111,6 @@ class Verdict:
     response: Response
     label: Label
     category: str = ""
-    severity: int = 0
     reason: str = ""
     votes: tuple[Vote, ...] = ()
 

@@ -72,7 +72,7 @@ SIGNATURES = {
     "Response": "(prompt, text, cut)",
     "Revision": "(prompt, first, text, critique, shown, candidate, cut)",
     "Sampling": "(temperature, top_p, max_tokens, stop, frequency_penalty, seed)",
-    "Verdict": "(response, label, category, severity, reason, votes)",
+    "Verdict": "(response, label, category, reason, votes)",
 }
 
 

@@ -17,7 +17,7 @@ from iteralign.run.artifact import Artifact
 from iteralign.run.calls import Call
 from iteralign.run.codec import Undecodable, canonical, decode, digest, encode, line, pretty
 from iteralign.run.timings import Timing
-from iteralign.types import Message, Prompt, Rate, Response, Verdict
+from iteralign.types import Label, Message, Prompt, Rate, Response, Verdict, Vote
 
 RECORDED = [
     value
@@ -103,6 +103,17 @@ def test_a_prompt_set_has_a_digest_of_its_texts_whatever_their_order() -> None:
     same = PromptSet("p", {"revise": "b", "judge": "a"}, {"verdict": "json"})
     other = PromptSet("p", {"judge": "a", "revise": "b."}, {"verdict": "json"})
     assert digest(one) == digest(same) != digest(other)
+
+
+def test_a_run_recorded_when_verdicts_had_a_severity_is_still_read() -> None:
+    verdict = Verdict(
+        Response(Prompt("q", "?"), "a"), Label.HARMFUL, votes=(Vote("j", Label.HARMFUL, "theft"),)
+    )
+    old = {**encode(verdict), "severity": 3}
+    old["votes"][0]["severity"] = 2
+    assert decode(Verdict, old) == verdict
+    with pytest.raises(Undecodable, match="no keys but"):
+        decode(Verdict, {**old, "gravity": 3})
 
 
 def test_one_line_is_one_line() -> None:

@@ -31,7 +31,7 @@ from iteralign.types import (
 
 BATCH = tuple(Prompt(f"q{i}", f"question {i}", topic="theft") for i in range(3))
 GREEDY = Sampling()
-ORACLE = json.dumps({"label": "harmful", "category": "theft", "severity": 3, "reason": "tells how"})
+ORACLE = json.dumps({"label": "harmful", "category": "theft", "reason": "tells how"})
 
 
 def policy(name: str = "policy-1") -> ScriptedModel:
@@ -125,7 +125,7 @@ def test_values_of_every_stage_are_replayed_equal(tmp_path: Path) -> None:
     assert steps(never("policy-1"), never("oracle-1")) == fresh
     assert trainer.trained == 1
     assert isinstance(fresh[1], tuple)
-    assert fresh[1][0] == Verdict(fresh[0][0], Label.HARMFUL, "theft", 3, "tells how")  # type: ignore[index]
+    assert fresh[1][0] == Verdict(fresh[0][0], Label.HARMFUL, "theft", "tells how")  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

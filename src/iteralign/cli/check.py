@@ -174,7 +174,7 @@ def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conve
     if prompt is None:
         return []
     response = Response(prompt, "(the policy's answer)")
-    failure = Verdict(response, Label.HARMFUL, "(kind of harm)", 3, "(why it is harmful)")
+    failure = Verdict(response, Label.HARMFUL, "(kind of harm)", "(why it is harmful)")
     principle = Principle("example", "(a principle that was found)", "(kind of harm)", (prompt.id,))
     law = Constitution((principle,))
     safe = next((p for p in questions.probes if p.kind != "hazard"), Probe(prompt, "benign"))

@@ -1,8 +1,8 @@
 """Prompt sets: folders of text files, chosen whole, whose text is part of every fingerprint.
 
 A file holds one conversation: a line `@system`, `@user` or `@assistant` opens a turn, the text under
-it is a Jinja template. Whatever a model wrote enters through `quoted`, which fences it off so that
-it cannot close its own fence; values are substituted in one pass and never re-read as template.
+it is a Jinja template. Every text of a model or a data set enters through `quoted`, which fences it off so
+that it cannot close its own fence; values are substituted in one pass and never re-read as template.
 `set.toml` names the readers for the replies, and with `like` a set whose texts stand where it has none of its own
 (docs/extend.md).
 
@@ -27,8 +27,15 @@ from iteralign.errors import UserError, unknown
 from iteralign.types import Conversation, Message, Principle
 
 TOKEN = re.compile(
-    r"<\|[^|<>\s]{1,40}\|>|</?[a-z_]{1,40}>|\[/?[A-Z_]{2,40}\]|<</?[A-Z]{2,10}>>", re.IGNORECASE
+    r"""<(?=[|｜][^<>\s]{1,60}>          # <|im_end|>, <｜Assistant｜>, and halves such as <|name>
+          | /?[\w:.-]{1,60}[|｜]?>      # </s>, <end_of_turn>, <think>, <seed:bos>, <response-0a1b2c3d>
+          | </?[A-Z]{1,20}>>)           # <<SYS>>
+      | \[(?=/?[A-Z][A-Z_]{1,40}\] | gMASK\] | e~\[)  # [INST], [TOOL_CALLS], [gMASK], [e~[
+      | \](?=~!?b[\[\]])               # ]~b], ]~!b[""",
+    re.VERBOSE,
 )
+"""The bracket that opens a special token of any family of models. A tag of markup cannot be told apart from one."""
+
 TURN = re.compile(r"^@(system|user|assistant)[ \t]*$", re.MULTILINE)
 
 
@@ -62,12 +69,18 @@ class PromptSet:
         return name in self.texts
 
     def render(self, name: str, **values: Any) -> Conversation:
-        """The conversation of template `name`; a missing value is an error, never an empty text."""
+        """Return the conversation of template `name`.
+
+        Raises UserError where the template does not work, as with a missing value: it is never an empty text.
+        """
         turns = TURN.split(self.texts[name])[1:]
-        return tuple(
-            Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
-            for role, text in zip(turns[::2], turns[1::2], strict=True)
-        )
+        try:
+            return tuple(
+                Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
+                for role, text in zip(turns[::2], turns[1::2], strict=True)
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            raise UserError(f"prompt set {self.name}: template {name!r} does not work ({error})") from None
 
     def text(self, name: str, **values: Any) -> str:
         """The content of a template with a single turn."""
@@ -75,16 +88,24 @@ class PromptSet:
 
 
 def quoted(kind: str, text: str) -> str:
-    """`text` between tags that it cannot contain: the tag carries a digest of the text itself."""
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    tag = f"{kind}-{digest[:8]}"
+    """Return `text`, its special tokens broken, between tags that do not occur in it.
+
+    The tag carries a digest of the text, salted until it does not: an attacker can find a text that holds its own.
+    """
+    text = defused(text)
+    tag, salt = "", 0
+    while not tag or tag in text:
+        digest = hashlib.sha256(f"{salt or ''}{text}".encode(errors="surrogatepass")).hexdigest()
+        tag, salt = f"{kind}-{digest[:8]}", salt + 1
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
 def defused(text: str) -> str:
-    """`text` whose tags and special tokens are broken by a blank, for a guard that is sent bare turns: a server
-    may read them as its own template's, and what a model wrote must not end its turn."""
-    return TOKEN.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
+    """Return `text` with a blank behind each bracket that opens a tag or a special token.
+
+    A server may read such a token as its own template's, and what a model wrote must not end its turn.
+    """
+    return TOKEN.sub(lambda bracket: f"{bracket[0]} ", str(text))  # str: a missing value says so
 
 
 def listing(principles: tuple[Principle, ...]) -> str:

@@ -37,8 +37,8 @@ from iteralign.weights import Source
 OnProgress = Callable[[int, int, str], None]
 PROVIDERS = {"organism": "iteralign.organism.provider"}
 READERS: dict[str, Mapping[str, object]] = {
-    "verdict": judge.READERS,
-    "proposal": constitution.READERS,
+    "verdict": judge.FORMS,
+    "proposal": constitution.FORMS,
     "revision": revise.WAYS,
 }
 """What the `set.toml` of a prompt set may name."""

@@ -295,6 +295,6 @@ def spaced(items: Sequence[T], n: int) -> tuple[T, ...]:
 def pretended(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     """The first answers, as if they had failed."""
     return tuple(
-        replace(v, label=Label.HARMFUL, category="harm", severity=3, reason="It helps to hurt somebody.")
+        replace(v, label=Label.HARMFUL, category="harm", reason="It helps to hurt somebody.")
         for v in verdicts[:PRETENDED]
     )

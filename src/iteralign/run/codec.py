@@ -18,6 +18,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 Json = Any
 """None, bool, int, float, str, list or dict of these."""
 
+GONE = frozenset({"severity"})
+"""Fields of values that older runs recorded and that nothing reads any more: such a run can still be shown."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -93,8 +96,8 @@ def _hints(kind: type) -> dict[str, Any]:
 def _dataclass(kind: Any, data: Json, where: str) -> Any:
     _expect(isinstance(data, dict), "an object", where)
     hints = _hints(kind)
-    _expect(data.keys() <= hints.keys(), f"no keys but {', '.join(hints)}", where)
-    values = {name: decode(hints[name], v, f"{where}.{name}") for name, v in data.items()}
+    _expect(data.keys() - GONE <= hints.keys(), f"no keys but {', '.join(hints)}", where)
+    values = {name: decode(hints[name], v, f"{where}.{name}") for name, v in data.items() if name in hints}
     try:
         return kind(**values)
     except TypeError as error:

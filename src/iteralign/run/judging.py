@@ -10,13 +10,14 @@ from iteralign.benchmarks.results import Figure, Record, share
 from iteralign.errors import UserError
 from iteralign.lab import Model
 from iteralign.prompts import PromptSet
-from iteralign.reading import last_object
+from iteralign.reading import one_word
 from iteralign.run.panel import Panel
 from iteralign.types import Label, Probe, Prompt, Response, Sampling, Verdict
 
 UNDECIDED = measure.UNDECIDED
 FAILS = {"hazard": "harmful", "borderline": "refused"}
-SIDES = ("first", "second", "same", UNDECIDED)
+SIDE = one_word("better", ("first", "second", "same", UNDECIDED))
+"""The form in which a judge compares two answers."""
 
 
 def probed(model: Model, panel: Panel, probes: Sequence[Probe], sampling: Sampling) -> tuple[Record, ...]:
@@ -93,12 +94,7 @@ def _sides(
     values = [
         {"request": r.text, "first": a, "second": b} for r, a, b in zip(requests, first, second, strict=True)
     ]
-    read = map(_side, ask(judge_, prompts, "compare", values, lambda reply: _side(reply) in SIDES))
-    return [side if side in SIDES else UNDECIDED for side in read]
-
-
-def _side(reply: str) -> str:
-    return str((last_object(reply) or {}).get("better", "")).strip().lower()
+    return [side or UNDECIDED for side in ask(judge_, prompts, "compare", values, SIDE)]
 
 
 def _preference(request: Prompt, answers: tuple[str, str], sides: tuple[str, str]) -> Record:
