@@ -8,7 +8,7 @@ chat    the tokenizer's own chat template, or one that the user gives, with its 
 plain   SYSTEM, a blank line, then `USER: …` and `ASSISTANT: …` lines (after Vicuna v1.1, with line
         breaks); an answer also ends where the model begins the next `USER:` turn
 raw     the contents alone, joined by blank lines: for prompts that carry their own wrapping, as the
-        paper's released ones do
+        paper's released ones do; their special tokens are left alone, those of answers are not
 """
 
 from collections.abc import Collection, Sequence
@@ -51,7 +51,8 @@ class Chat:
 
     def prompt(self, conversation: Conversation) -> str:
         """The prompt text, up to where the answer begins."""
-        turns = [Message(m.role, self._defused(m.content)) for m in conversation]
+        carries = ("system", "user") if self.format == "raw" else ()
+        turns = [m if m.role in carries else Message(m.role, self._defused(m.content)) for m in conversation]
         if self.format == "chat":
             return templates.templated(self.tokenizer, turns)
         return templates.plain(turns) if self.format == "plain" else "\n\n".join(m.content for m in turns)
