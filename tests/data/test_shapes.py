@@ -64,7 +64,7 @@ SHAPES: dict[str, tuple[str, str | bytes, list[str], list[str], dict[str, int]]]
         json.dumps({"version": "1", "authors": ["x", "y"], "data": [{"prompt": t, "category": "c"} for t in TWO]}),
         TWO, ["c", "c"], {BEYOND: 2},
     ),
-    "a list of any name beside metadata": ("a.json", json.dumps({"about": {"n": 2}, "harm": TWO}), TWO, [], {BEYOND: 1}),
+    "any list beside metadata": ("a.json", json.dumps({"about": {"n": 2}, "harm": TWO}), TWO, [], {BEYOND: 1}),
     "a task of BIG-bench": (
         "a.json",
         json.dumps({"name": "t", "keywords": ["x"], "metrics": ["y"], "examples": [{"prompt": t} for t in TWO]}),
@@ -139,7 +139,10 @@ def test_a_parquet_file_has_an_index_too(tmp_path: Path) -> None:
         ({"data/b.csv": "prompt\nb\n"}, ["b"]),
         ({"a.csv": "prompt\na\n", "b.csv": "goal\nb\n"}, "holds several files: choose one of"),
         ({"a.csv": "prompt\na\n", "b.txt": "b\n"}, "holds several files: choose one of"),
-        ({"bad_train.csv": "prompt\na\n", "good_val.csv": "prompt\nb\n"}, "holds several files: choose one of"),
+        (
+            {"bad_train.csv": "prompt\na\n", "good_val.csv": "prompt\nb\n"},
+            "holds several files: choose one of",
+        ),
         ({"train.csv": "prompt\na\n", "test.csv": "prompt\nb\n"}, ["a"]),
         ({"LICENSE.txt": "MIT"}, "no data file in it"),
     ],

@@ -309,7 +309,7 @@ def _csv(data: bytes, names: Sequence[str], usual_delimiter: str = ",") -> Table
 def _delimiter(text: str, likely: str) -> str:
     """The likely one, unless the first line is one cell with it and several names with another.
 
-    csv.Sniffer is not used: it judges by the texts, and reads most lists of questions wrongly (LOG.md).
+    csv.Sniffer is not used: it judges by the texts below, and misses the header of AdvBench (LOG.md).
     """
     for delimiter in dict.fromkeys(likely + DELIMITERS):
         head = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])

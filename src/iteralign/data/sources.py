@@ -217,7 +217,7 @@ def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, Table]:
     files = _files(place)
     if all(NOTE.match(path.name) for path in place.iterdir()):
         raise UserError(f"path {place}: no data file in it")
-    split = all(SPLIT.match(path.name) or SPLIT.match(path.parent.name) for path in files)
+    split = all(any(map(SPLIT.match, path.relative_to(place).parts)) for path in files)
     if not files or split or wanted.split or wanted.subset or hub.is_laid_out(place):
         return f"source {place}", _hub_rows(HubSet(str(place), wanted.subset, wanted.split))
     if len(files) == 1:
