@@ -149,9 +149,15 @@ def test_columns_that_are_topics(name: str) -> None:
     assert (found.prompts[0].topic, found.topic) == ("law", name)
 
 
-def test_the_likeliest_topic_wins_and_a_list_is_one_topic() -> None:
+def test_the_likeliest_topic_wins_and_several_are_one_topic() -> None:
     row = {"FunctionalCategory": "x", "SemanticCategory": ["law", "order"], "prompt": "a"}
     assert read([row], Layout("s")).prompts[0].topic == "law, order"
+    row = {"category": {"law": True, "order": False, "theft": True}, "prompt": "a"}
+    assert read([row], Layout("s")).prompts[0].topic == "law, theft"
+    assert (
+        read([{"category": [[["law"]]], "id": {"oid": "1"}, "prompt": "a"}], Layout("s")).prompts[0].topic
+        == ""
+    )
     assert read([{"type": "x", "": "1", "prompt": "a"}], Layout("s")).prompts[0].topic == ""
 
 

@@ -267,9 +267,14 @@ def _own(prompt: Prompt, row: Row) -> Prompt:
 
 
 def _label(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_label, value))
-    return "" if value is None else _sound(str(value)).strip()
+    """A name in a cell: a text, a number, a list of them, or a mapping of names to whether they hold (BeaverTails).
+
+    What is nested deeper names nothing.
+    """
+    if isinstance(value, Mapping):
+        value = [name for name, holds in value.items() if holds is True]
+    parts = value if isinstance(value, list | tuple) else [value]
+    return ", ".join(_sound(str(part)).strip() for part in parts if isinstance(part, str | int | float))
 
 
 def _sound(text: str) -> str:

@@ -229,7 +229,9 @@ def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, Table]:
     if len({frozenset(formats.columns(table.rows)) for table in tables}) > 1:
         raise UserError(choice)
     left_out = sum((Counter(table.left_out) for table in tables), Counter())
-    return f"{place} ({len(files)} files)", Table(tuple(row for table in tables for row in table.rows), left_out)
+    return f"{place} ({len(files)} files)", Table(
+        tuple(row for table in tables for row in table.rows), left_out
+    )
 
 
 def _files(place: Path) -> list[Path]:
