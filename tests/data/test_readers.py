@@ -142,7 +142,7 @@ def test_own_ids_and_families_are_kept_and_blanks_counted() -> None:
 @pytest.mark.parametrize(
     "name",
     ["topic", "Category", "category", "harm_area", "SemanticCategory", "semantic_category", "harm_category",
-     "risk_area", "types_of_harm", "harm_type", "Categories", "1-category"],
+     "risk_area", "types_of_harm", "harm_type", "Area", "Categories", "1-category"],
 )  # fmt: skip
 def test_columns_that_are_topics(name: str) -> None:
     found = read([{"id": "1", name: "law", "prompt": "a"}], Layout("s"))

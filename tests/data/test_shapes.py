@@ -13,6 +13,7 @@ TOPICS = {"sky": TWO[:1], "wood": TWO[1:]}
 INDEX = {"columns without a name": 1}
 BEYOND = "entries beside the prompts"
 TURNS = [{"role": r, "content": c} for r, c in zip(("user", "assistant", "user"), "abc", strict=True)]
+SEMICOLONS = ["Name a tree; name a river", "Why?"]
 CHINESE = ["天空为什么是蓝色的呢？", "说出一种树。"]
 HARMBENCH = "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID\n"
 SHAPES: dict[str, tuple[str, str | bytes, list[str], list[str], dict[str, int]]] = {
@@ -26,6 +27,9 @@ SHAPES: dict[str, tuple[str, str | bytes, list[str], list[str], dict[str, int]]]
     "a list without a header": ("a.csv", f"{TWO[0]}\n{TWO[1]}\n", TWO, [], {}),
     "a quoted list without a header": ("a.csv", '"One, two?"\n"Name."\n', ["One, two?", "Name."], [], {}),
     "a Chinese list without a header": ("a.csv", "\n".join(CHINESE), CHINESE, [], {}),
+    "semicolons in a list": ("a.csv", "\n".join(SEMICOLONS), SEMICOLONS, [], {}),
+    "lines that end in CR": ("a.txt", "\r".join(TWO), TWO, [], {}),
+    "semicolons, odd names": ("a.csv", f"n;forbidden_prompt;text\n1;a;{TWO[0]}\n2;b;{TWO[1]}\n", TWO, [], {}),
     "a header of one column": ("a.csv", f"forbidden_prompt\n{TWO[0]}\n{TWO[1]}\n", TWO, [], {}),
     "blanks around names": ("a.csv", f"id, prompt\n1,{TWO[0]}\n2,{TWO[1]}\n", TWO, [], {}),
     "contextual rows of HarmBench": (

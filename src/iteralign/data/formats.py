@@ -85,6 +85,8 @@ METADATA = {
 """Names under which it keeps what is not prompts."""
 NAMELESS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 """What pandas and spreadsheets call a column that has no name."""
+IDENTIFIER = re.compile(r"[a-z][\w.-]*|\w*_\w*", re.ASCII)
+"""What is surely the name of a column, whatever it means."""
 DELIMITERS = ",;\t|"
 LEVELS = ("topic", "subtopic", "subsubtopic")
 """The columns that the keys of nested JSON become."""
@@ -240,7 +242,8 @@ def _text(data: bytes) -> str:
 
 def _lines(data: bytes) -> Iterator[tuple[int, str]]:
     """Not splitlines(): it also cuts at U+2028 and form feeds, which stand inside texts."""
-    for number, line in enumerate(_text(data).replace("\r\n", "\n").split("\n"), 1):
+    text = _text(data).replace("\r\n", "\n")
+    for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), 1):
         if line.strip():
             yield number, line
 
@@ -313,7 +316,8 @@ def _delimiter(text: str, likely: str) -> str:
     """
     for delimiter in dict.fromkeys(likely + DELIMITERS):
         head = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-        if len(head) > 1 and (delimiter == likely or all(_is_name(c, 4, 40) for c in head)):
+        known = any(plain(cell) in HEADS for cell in head) and all(_is_name(cell, 4, 40) for cell in head)
+        if len(head) > 1 and (delimiter == likely or known or all(map(IDENTIFIER.fullmatch, head))):
             return delimiter
     return likely
 
@@ -332,7 +336,7 @@ def _is_header(head: Sequence[str], names: Sequence[str]) -> bool:
             "field to the column of the prompts"
         )
     known = any(plain(cell) in HEADS for cell in named)
-    if len(head) == 1 and not known and not re.fullmatch(r"[a-z][\w.-]*|\w*_\w*", head[0], re.ASCII):
+    if len(head) == 1 and not known and not IDENTIFIER.fullmatch(head[0]):
         raise Mismatch(
             "is its first line the name of the column, or a prompt? set field to the column, or put the line "
             "'prompt' above it"

@@ -34,7 +34,7 @@ INPUT = "{text}\n\n{beside}"
 TOPICS = ("topic", "category", "semanticcategory")
 """Columns that are topics by their plain names, the likeliest first, and others by the pattern below."""
 TOPIC = re.compile(
-    r".*(topic|category|categorie|(harm|risk|hazard)(area|type|domain|class)|(area|type)sofharm)"
+    r".*(topic|category|categorie|(harm|risk|hazard)(area|type|domain|class)|(area|type)sofharm)|area|theme"
 )
 
 
