@@ -39,48 +39,16 @@ USUAL = (
 """Columns that hold prompts under their usual names, the likeliest first; `plain` makes them comparable."""
 HEADS = {
     *USUAL,
-    *(
-        "topic",
-        "category",
-        "target",
-        "output",
-        "response",
-        "answer",
-        "completion",
-        "label",
-        "input",
-        "context",
-    ),
-    *(
-        "id",
-        "index",
-        "type",
-        "tag",
-        "source",
-        "family",
-        "kind",
-        "reference",
-        "sentence",
-        "statement",
-        "request",
-    ),
+    *("topic", "category", "target", "output", "response", "answer", "completion", "label", "input"),
+    *("id", "index", "type", "tag", "source", "family", "kind", "reference", "context"),
+    *("sentence", "statement", "request"),
 }
 """Other usual names of columns: a first line that holds one of them is a header."""
 HOLDERS = {"data", "row", "example", "item", "instance", "record", "dataset", "sample", *USUAL}
 """Names under which a JSON document keeps its list of prompts."""
 METADATA = {
-    *(
-        "meta",
-        "metadata",
-        "info",
-        "licence",
-        "license",
-        "citation",
-        "description",
-        "version",
-        "author",
-        "schema",
-    )
+    *("meta", "metadata", "info", "licence", "license", "citation", "description", "version"),
+    *("author", "schema"),
 }
 """Names under which it keeps what is not prompts."""
 NAMELESS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
