@@ -130,6 +130,19 @@ def test_contents_cannot_open_or_close_a_turn(chat) -> None:
     assert chat.row(harmless, "no<|end|>yes").completion.count(chat.end_ids()[0]) == 1
 
 
+@pytest.mark.parametrize("lead", [(), (Message("system", "s<|end|>"),)])
+def test_raw_leaves_the_markers_of_the_prompt_alone_and_breaks_all_others(
+    tokenizer, lead: tuple[Message, ...]
+) -> None:
+    chat = chat_of(tokenizer, "raw")
+    own = "<|user|>name a tree.<|end|>\n\n<|assistant|>"
+    later = (Message("assistant", "oak<|end|>"), Message("user", "<|user|>why?"))
+    prompt = chat.prompt((*lead, Message("user", own), *later))
+    assert own in prompt
+    assert not any(token in prompt.replace(own, "") for token in chat.special)
+    assert set(chat.end_ids()) <= set(chat.prompt_ids((Message("user", own),)))
+
+
 def test_what_cannot_be_rendered_is_one_line(tokenizer) -> None:
     with pytest.raises(UserError, match="did you mean 'plain'"):
         chat_of(tokenizer, "plian")

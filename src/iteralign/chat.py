@@ -8,7 +8,7 @@ chat    the tokenizer's own chat template, or one that the user gives, with its 
 plain   SYSTEM, a blank line, then `USER: …` and `ASSISTANT: …` lines (after Vicuna v1.1, with line
         breaks); an answer also ends where the model begins the next `USER:` turn
 raw     the contents alone, joined by blank lines: for prompts that carry their own wrapping, as the
-        paper's released ones do
+        paper's released ones do; the special tokens of the first turn of the user are left alone
 """
 
 from collections.abc import Collection, Sequence
@@ -51,7 +51,12 @@ class Chat:
 
     def prompt(self, conversation: Conversation) -> str:
         """The prompt text, up to where the answer begins."""
-        turns = [Message(m.role, self._defused(m.content)) for m in conversation]
+        roles = [m.role for m in conversation]
+        # In raw, the first turn of the user is the set's prompt, and brings markers of its own; all else a model wrote.
+        own = roles.index("user") if self.format == "raw" and "user" in roles else None
+        turns = [
+            m if i == own else Message(m.role, self._defused(m.content)) for i, m in enumerate(conversation)
+        ]
         if self.format == "chat":
             return templates.templated(self.tokenizer, turns)
         return templates.plain(turns) if self.format == "plain" else "\n\n".join(m.content for m in turns)

@@ -103,7 +103,10 @@ UNPICKLERS = {"data/pickles.py": {"pickle"}}  # its unpickler finds no class: te
 LINES = 300
 FUNCTION_LINES = 50
 PARAMETERS = 6
-LONGER = {"types.py": "what flows between the stages, on one page"}
+LONGER = {
+    "types.py": "what flows between the stages, on one page",
+    "data/formats.py": "all formats of files, and what of each is refused",
+}
 """`path` or `path:function` -> the reason why it may have more lines."""
 WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from iteralign.cli.data import masked
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
@@ -18,6 +20,71 @@ def test_samples_are_masked_unless_asked(call: Callable[..., Any], file: str) ->
     hidden, shown = call("data", "show", file), call("data", "show", file, "--reveal")
     assert "one two … (3 more)" in hidden.out and "three" not in hidden.out
     assert "one two three \\x1b[31m four" in shown.out and "\x1b[31m" not in shown.out
+
+
+SHORT = ["天空为什么是蓝色的呢", "Why blue?", "x" * 200, "空", "ou " + "é" * 90, "https://example.org/a?b=c"]
+
+
+@pytest.mark.parametrize("text", [*SHORT, "one two three four five six"])
+def test_a_masked_text_shows_at_most_a_third(text: str) -> None:
+    shown = masked(text).partition("…")[0].rstrip()
+    assert text.startswith(shown) and len(shown) <= min(16, len(text) / 3)
+
+
+HIDDEN = {
+    "a list without a header": ("a.csv", "天空为什么是蓝色的呢？\n说出一种不会在冬天落叶的树。\n", "蓝色"),
+    "a column that is a prompt": ("a.jsonl", '{"Why is the sky blue?": "a", "prompt": "b"}', "blue"),
+    "a column in Chinese": ("a.json", '[{"天空为什么在晴天是蓝色的呢": "a", "prompt": "b"}]', "蓝色"),
+    "a topic that is a prompt": ("a.json", '{"Why is the sky blue?": ["a"], "Why?": ["b"]}', "blue"),
+    "an id that is a prompt": ("a.jsonl", '{"id": "Why is the sky blue?", "prompt": "b"}', "blue"),
+    "a topic column of prompts": ("a.jsonl", '{"category": "Why is the sky blue?", "prompt": "b"}', "blue"),
+    "a text without blanks": ("a.txt", "a" * 30 + "blue" + "a" * 30, "blue"),
+    "a short text": ("a.txt", "Why blue?", "blue"),
+}
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]], ids=["page", "json"])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_masked_view_shows_no_prompt(
+    tmp_path: Path, call: Callable[..., Any], name: str, json_: list[str]
+) -> None:
+    file, content, secret = HIDDEN[name]
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    hidden = call("data", "show", str(tmp_path / file), *json_)
+    shown = call("data", "show", str(tmp_path / file), "--reveal", *json_)
+    assert (hidden.code, shown.code) == (0, 0), hidden.err
+    assert secret not in hidden.out + hidden.err
+    assert secret in shown.out
+
+
+def test_the_page_and_its_json_say_what_is_read_and_what_is_left_out(
+    tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "Who?"}]
+    rows = [
+        {"messages": turns, "category": "law", "context": "Two met."},
+        {"messages": turns, "category": "law", "context": "Two met."},
+        {"messages": [], "category": "law", "context": ""},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"meta": {"n": 3}, "data": rows}))
+    page = " ".join(call("data", "show", str(tmp_path / "a.json")).out.split())
+    assert "read messages, with context" in page and "topics from category" in page
+    assert "left out 1 entries beside the prompts, 2 system turns, 1 blank, 1 repeated" in page
+    facts = json.loads(call("data", "show", str(tmp_path / "a.json"), "--json").out)
+    assert (facts["column"], facts["joined"], facts["topic"]) == ("messages", ["context"], "category")
+    left_out = {"entries beside the prompts": 1, "system turns": 2, "blank": 1, "repeated": 1}
+    assert (facts["left_out"], facts["rows"], facts["prompts"]) == (left_out, 3, 2)
+
+
+def test_turns_are_chosen(tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"turns": ["One?", "Two?"]}))
+    said = call("data", "show", str(tmp_path / "a.jsonl"))
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    last = json.loads(
+        call("data", "show", str(tmp_path / "a.jsonl"), "--turns", "last", "--reveal", "--json").out
+    )
+    assert last["samples"][0]["text"] == "Two?"
+    assert last["left_out"]["rows cut to one turn"] == 1
 
 
 def test_json(call: Callable[..., Any], file: str) -> None:

@@ -22,6 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "items.json").write_text(json.dumps([ITEM]), encoding="utf-8")
     (folder / "two.json").write_text(json.dumps([ITEM, TWO]), encoding="utf-8")
     (folder / "prompts.txt").write_text("who has the key?\nwhere is the dog?\n", encoding="utf-8")
+    (folder / "odd.csv").write_text("id,utterance,note\n1,who has it?,a\n2,,b\n3,where is it?,c\n")
+    (folder / "asked.json").write_text(json.dumps([{**ITEM, "asked": "is it blue?"}]))
     (folder / "empty").mkdir()
     return folder
 
@@ -123,6 +125,18 @@ MISTAKES = {
 }
 
 MISTAKES |= {
+    "no column": (
+        ["model", "--benchmarks", "violations", "--data", "violations=odd.csv", "--field", "utterence"],
+        "unknown value 'utterence'; did you mean 'utterance'?",
+    ),
+    "no column of a table": (
+        ["model", "--benchmarks", "truthfulqa-tf", "--data", "truthfulqa-tf=asked.json", "--field", "aksed"],
+        "column (--field): unknown value 'aksed'; did you mean 'asked'?",
+    ),
+    "whose column": (
+        ["model", "--benchmarks", "violations", "--field", "x"],
+        "--field 'x': write it as NAME=COLUMN, NAME one of --data NAME=PATH",
+    ),
     "judge": (
         ["model", "--benchmarks", "hhh", "--judge", "gpt"],
         "--judge 'gpt': write it as PROVIDER/MODEL, or GUARD=PROVIDER/MODEL",
@@ -262,3 +276,31 @@ def test_rows_that_are_blank_or_repeated_are_left_out_and_counted(
     (result,) = json.loads(said.out)["results"]
     assert result["source"]["items"] == 1
     assert result["notes"][0].endswith("left out: 1 blank, 1 repeated")
+
+
+@pytest.mark.parametrize("field", [["--field", "utterance"], ["--field", "violations=utterance"]])
+def test_field_names_the_column_of_the_prompts(
+    inside: Path, call: Callable[..., Any], field: list[str]
+) -> None:
+    arguments = [
+        "--data",
+        "violations=odd.csv",
+        *field,
+        "--max-tokens",
+        "4",
+        "--max-undecided",
+        "1",
+        "--json",
+    ]
+    said = call("evaluate", "model", "--benchmarks", "violations", *arguments, "-q")
+    assert said.code == 0, said.err
+    (result,) = json.loads(said.out)["results"]
+    assert (result["source"]["items"], result["notes"][0]) == (2, "of 3 rows left out: 1 blank")
+
+
+def test_field_names_the_column_of_the_questions_of_a_table(
+    inside: Path, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    data = ["--data", "truthfulqa-tf=asked.json", "--field", "truthfulqa-tf=asked"]
+    call("evaluate", "model", "--benchmarks", "truthfulqa-tf", *data, "--out", str(tmp_path), "-q")
+    assert kept(tmp_path)["truthfulqa-tf"].records[0].question == "is it blue?"

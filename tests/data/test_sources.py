@@ -105,5 +105,7 @@ def test_mistakes_about_a_copy(tmp_path: Path) -> None:
         (tmp_path / name / "catqa_english.json").write_text('{"T": {"S": ["a"]}}')
     with pytest.raises(UserError, match="holds several files of 'catqa': choose one of"):
         load(Wanted("catqa", tmp_path))
-    with pytest.raises(UserError, match="'catqa' has no transcripts; hh-rlhf, hh-rlhf-harmless have"):
-        load(Wanted("catqa", tmp_path, turns="transcript"))
+    file = tmp_path / "a" / "catqa_english.json"
+    with pytest.raises(UserError, match="source 'catqa' has no conversations: leave it out"):
+        load(Wanted("catqa", file, turns="transcript"))
+    assert load(Wanted("catqa", file, turns="first")).prompts

@@ -41,7 +41,11 @@ def text_of(row: Any, names: Sequence[str], where: str) -> str:
 
 
 def targets(value: Any, where: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """(candidates, whether each is right) of `{"choices": […], "labels": […]}` or `{text: label}`. Raises UserError."""
+    """(candidates, whether each is right) of `{"choices": […], "labels": […]}` or `{text: label}`.
+
+    A candidate that is repeated with the same label counts once, as a wrong answer of the published TruthfulQA.csv
+    is (row 437). Raises UserError.
+    """
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: candidates are not an object but {type(value).__name__}")
     if {"choices", "labels"} <= value.keys():
@@ -52,7 +56,9 @@ def targets(value: Any, where: str) -> tuple[tuple[str, ...], tuple[bool, ...]]:
         raise UserError(f"{where}: {len(texts)} candidates but {len(labels)} labels")
     if any(label not in (0, 1) for label in labels):
         raise UserError(f"{where}: labels are 0 or 1")
-    return checked(texts, where), tuple(label == 1 for label in labels)
+    pairs = list(zip((t.strip() if isinstance(t, str) else t for t in texts), labels, strict=True))
+    pairs = [pair for i, pair in enumerate(pairs) if pair not in pairs[:i]]
+    return checked([text for text, _ in pairs], where), tuple(label == 1 for _, label in pairs)
 
 
 def checked(texts: Sequence[Any], where: str) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from typing import Any
 from iteralign.benchmarks.choices import (
     Choice,
     best,
-    checked,
     key,
     longest,
     only_right,
@@ -44,15 +43,16 @@ def _read(row: Any, where: str) -> Choice:
     category = str(row.get("category") or row.get("Category") or "")
     if "Best Answer" in row:
         wrong = [w for w in text_of(row, ("Incorrect Answers",), where).split(";") if w.strip()]
-        texts, right = checked([text_of(row, ("Best Answer",), where), *wrong], where), 0
+        labels = [1, *(0 for _ in wrong)]
+        candidates: Any = {"choices": [text_of(row, ("Best Answer",), where), *wrong], "labels": labels}
+    elif "mc1_targets" in row:
+        candidates = row["mc1_targets"]
     else:
-        if "mc1_targets" not in row:
-            raise UserError(
-                f"{where}: no field 'mc1_targets' or 'Best Answer'; it has {', '.join(map(str, row))}"
-            )
-        texts, labels = targets(row["mc1_targets"], where)
-        right = only_right(labels, where)
-    return Choice(key(question, *texts), question, texts, right, category)
+        raise UserError(
+            f"{where}: no field 'mc1_targets' or 'Best Answer'; it has {', '.join(map(str, row))}"
+        )
+    texts, right = targets(candidates, where)
+    return Choice(key(question, *texts), question, texts, only_right(right, where), category)
 
 
 def evaluate(scorer: Scorer, choices: Sequence[Choice]) -> tuple[Record, ...]:

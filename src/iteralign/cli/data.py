@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 HELP = "Sets of red-team prompts: their names, and what is in one."
 SHOWN_WORDS = 2
-"""Words of a masked sample: enough to see its form, too few to see what it asks for."""
+SHOWN_LETTERS = 16
+"""Words and letters of a masked sample, and at most a third of it: too few to see what it asks for."""
 SHOWN_TOPICS = 12
+TOPIC_WORDS = 6
+"""A topic of more words than the published sets have is masked: it might be a prompt."""
 
 
 class Turns(StrEnum):
     FIRST = "first"
+    LAST = "last"
     TRANSCRIPT = "transcript"
 
 
@@ -56,7 +60,9 @@ def show(
     subset: Annotated[str | None, typer.Option(metavar="NAME", help="A subset (config) of the Hub.")] = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="A split; train if left out.")] = None,
     revision: Annotated[str | None, typer.Option(metavar="REV", help="A revision of the Hub.")] = None,
-    turns: Annotated[Turns, typer.Option(help="Of transcripts: the first human turn, or all.")] = Turns.FIRST,
+    turns: Annotated[
+        Turns | None, typer.Option(help="Of conversations: the user's first turn, the last, or all.")
+    ] = None,
     n: Annotated[int, typer.Option("--n", min=0, help="How many samples.")] = 5,
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show the samples unmasked: harmful text.")
@@ -67,7 +73,7 @@ def show(
     from iteralign.cli import terminal
     from iteralign.data.sources import Wanted, load
 
-    wanted = Wanted(source, path, field, subset, split, revision, turns.value)
+    wanted = Wanted(source, path, field, subset, split, revision, turns.value if turns else None)
     facts = _facts(wanted, load(wanted), n, reveal)
     if json:
         terminal.write(terminal.json_text(facts))
@@ -79,10 +85,13 @@ COMMANDS = {"list": names, "show": show}
 
 
 def masked(text: str) -> str:
-    """The first words, then how many more there are."""
+    """The first words, and how many more there are; of short texts and long words less, in letters."""
     words = text.split()
-    rest = len(words) - SHOWN_WORDS
-    return " ".join(words[:SHOWN_WORDS]) + (f" … ({rest} more)" if rest > 0 else "")
+    whole, start = " ".join(words), " ".join(words[:SHOWN_WORDS])
+    most = min(SHOWN_LETTERS, len(whole) // 3)
+    if len(start) <= most:
+        return f"{start} … ({len(words) - SHOWN_WORDS} more)"
+    return f"{whole[:most].rstrip()}… ({len(whole) - most} more letters)"
 
 
 def _sets() -> list[dict[str, Any]]:
@@ -105,25 +114,41 @@ def _sets() -> list[dict[str, Any]]:
 def _facts(wanted: "Wanted", loaded: "Loaded", n: int, reveal: bool) -> dict[str, Any]:
     """All that the page says, for `--json` (docs/data.md)."""
     from iteralign.data import families
+    from iteralign.data.formats import shown
     from iteralign.data.sources import SOURCES
 
+    def name(text: str, words: int = 3) -> str:
+        return text if reveal else shown(text, words)
+
     source, prompts = SOURCES.get(wanted.source), loaded.prompts
+    repeated = len(prompts) - len(families.deduplicated(prompts))
     return {
         "source": wanted.source,
         "about": source.about if source else None,
         "license": source.license if source else None,
         "from": loaded.origin,
-        "columns": list(loaded.columns),
+        "columns": [name(c) for c in loaded.columns],
+        "column": name(loaded.read[0]) if loaded.read else None,
+        "joined": [name(c) for c in loaded.read[1:]],
+        "topic": name(loaded.topic) or None,
         "rows": loaded.rows,
         "prompts": len(prompts),
-        "blank": loaded.rows - len(prompts),
-        "repeated": len(prompts) - len(families.deduplicated(prompts)),
+        "blank": loaded.left_out.get("blank", 0),
+        "repeated": repeated,
+        "left_out": {**loaded.left_out, "repeated": repeated},
         "families": len({p.family for p in prompts}),
-        "topics": dict(Counter(p.topic for p in prompts if p.topic)),
+        "topics": dict(Counter(name(p.topic, TOPIC_WORDS) for p in prompts if p.topic)),
         "characters": _spread([len(p.text) for p in prompts]),
         "digest": families.digest("\n".join(p.id for p in prompts)),
         "masked": not reveal,
-        "samples": [_sample(p, reveal) for p in _even(prompts, n)],
+        "samples": [
+            {
+                "id": name(p.id),
+                "topic": name(p.topic, TOPIC_WORDS),
+                "text": p.text if reveal else masked(p.text),
+            }
+            for p in _even(prompts, n)
+        ],
     }
 
 
@@ -136,11 +161,6 @@ def _even(prompts: "Sequence[Prompt]", n: int) -> "list[Prompt]":
     """`n` prompts from all over the set, the same ones every time."""
     n = min(n, len(prompts))
     return [prompts[i * len(prompts) // n] for i in range(n)]
-
-
-def _sample(prompt: "Prompt", reveal: bool) -> dict[str, str]:
-    text = prompt.text if reveal else masked(prompt.text)
-    return {"id": prompt.id, "topic": prompt.topic, "text": text}
 
 
 def _page(facts: Mapping[str, Any], reveal: bool) -> None:
@@ -162,7 +182,7 @@ def _page(facts: Mapping[str, Any], reveal: bool) -> None:
 def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
     from iteralign.cli.words import many
 
-    blank, repeated, size = facts["blank"], facts["repeated"], facts["characters"]
+    size, left_out = facts["characters"], {what: n for what, n in facts["left_out"].items() if n}
     topics = Counter(facts["topics"]).most_common()
     more = f" and {len(topics) - SHOWN_TOPICS} more" if len(topics) > SHOWN_TOPICS else ""
     return {
@@ -170,7 +190,10 @@ def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
         "licence": facts["license"] or "",
         "from": facts["from"],
         "columns": ", ".join(facts["columns"]) or "none: each row is a text",
-        "prompts": f"{facts['prompts']:,} of {many(facts['rows'], 'row')}, {blank:,} blank, {repeated:,} repeated",
+        "read": ", with ".join([facts["column"] or "", *facts["joined"]]),
+        "topics from": facts["topic"] or "",
+        "prompts": f"{facts['prompts']:,} of {many(facts['rows'], 'row')}",
+        "left out": ", ".join(f"{n:,} {what}" for what, n in left_out.items()) or "nothing",
         "families": f"{facts['families']:,}",
         "topics": ", ".join(f"{name} {n:,}" for name, n in topics[:SHOWN_TOPICS]) + more,
         "characters": f"{size['shortest']:,} to {size['longest']:,}, half of them up to {size['median']:,}",

@@ -24,6 +24,14 @@ BenchmarksOption = Annotated[
 DataOption = Annotated[
     list[str], typer.Option("--data", metavar="NAME=PATH", help="The file of one benchmark; may be repeated.")
 ]
+FieldOption = Annotated[
+    list[str],
+    typer.Option(
+        "--field",
+        metavar="[NAME=]COLUMN",
+        help="The column of the prompts in the --data file; may be repeated, with NAME where several are given.",
+    ),
+]
 JudgeOption = Annotated[
     list[str],
     typer.Option(
@@ -41,6 +49,7 @@ def command(
     benchmarks: BenchmarksOption,
     adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="A LoRA adapter of the model.")] = None,
     data: DataOption = [],  # noqa: B006 (typer reads it, and copies it)
+    field: FieldOption = [],  # noqa: B006
     judge: JudgeOption = ["organism/oracle"],  # noqa: B006
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where results and logs are written.")
@@ -78,7 +87,9 @@ def command(
     with walls.kept(judging):
         chosen = subject(model, adapter, Settings(device, dtype, batch_size, template))
         names = named(benchmarks.split(","), chosen)
-        wanted = Request(names, files, judging, max_undecided, limit, max_tokens)
+        wanted = Request(
+            names, files, judging, max_undecided, limit, max_tokens, fields=_fields(field, files)
+        )
         _run(chosen, wanted, out, as_json=json, quiet=quiet)
 
 
@@ -99,6 +110,21 @@ def _files(data: list[str], known: tuple[str, ...]) -> dict[str, str]:
         if name not in known:
             raise unknown("--data", name, known)
         found[name] = path
+    return found
+
+
+def _fields(fields: list[str], files: dict[str, str]) -> dict[str, str]:
+    """The column of each benchmark; a column without a name belongs to the only file."""
+    from iteralign.errors import UserError
+
+    found: dict[str, str] = {}
+    for text in fields:
+        name, sign, column = text.partition("=")
+        if not sign or name not in files:
+            if len(files) != 1:
+                raise UserError(f"--field {text!r}: write it as NAME=COLUMN, NAME one of --data NAME=PATH")
+            name, column = next(iter(files)), text
+        found[name] = column
     return found
 
 

@@ -20,7 +20,7 @@ def probes(path: Path) -> tuple[Probe, ...]:
         kind = values.get("kind")
         if kind not in KINDS:
             raise UserError(f"{path}:{number}: kind {kind!r}: allowed {', '.join(KINDS)}")
-        prompt = readers.column([row], Layout(f"{path}:{number}", field="prompt"))
+        prompt = readers.read([row], Layout(f"{path}:{number}", field="prompt")).prompts
         if not prompt:
             raise UserError(f"{path}:{number}: prompt is blank")
         found.append(Probe(prompt[0], kind, str(values.get("reference") or "")))

@@ -1,16 +1,19 @@
-"""File formats: a path becomes rows, whatever the format, and a file that is not what its name says is named.
+"""File formats: a path becomes a table of rows, whatever the format.
 
 A row is an object with columns, or a bare text where the format has no columns (TXT, a JSON list of texts).
-Quirks that published sets have are read as meant: a byte order mark, CRLF line ends with LF inside a cell,
-questions nested under topic and subtopic, columns as lists, gzip on top of any of these.
+Quirks of published sets are read as meant: a byte order mark, CRLF line ends with LF inside a cell, an index
+column without a name, semicolons between cells, questions under topic and subtopic, columns as lists, prompts
+beside metadata, gzip on top of any of these. What can be read in two ways is refused with the way out.
 """
 
 import csv
 import gzip
 import io
 import json
+import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,39 @@ from iteralign.errors import UserError
 Row = Mapping[str, Any] | str
 Rows = tuple[Row, ...]
 
-USUAL = ("prompt", "question", "instruction", "goal", "text", "query", "behavior", "transcript")
-"""Columns that hold prompts under their usual names, the likeliest first; a plural or a capital changes nothing."""
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a set. `left_out` counts what of it is not among them."""
+
+    rows: Rows
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+USUAL = (
+    *("prompt", "question", "instruction", "goal", "text", "query", "behavior", "transcript"),
+    *("message", "conversation", "turn", "dialogue", "dialog"),
+)
+"""Columns that hold prompts under their usual names, the likeliest first; `plain` makes them comparable."""
+HEADS = {
+    *USUAL,
+    *("topic", "category", "target", "output", "response", "answer", "completion", "label", "input"),
+    *("id", "index", "type", "tag", "source", "family", "kind", "reference", "context"),
+    *("sentence", "statement", "request"),
+}
+"""Other usual names of columns: a first line that holds one of them is a header."""
+HOLDERS = {"data", "row", "example", "item", "instance", "record", "dataset", "sample", *USUAL}
+"""Names under which a JSON document keeps its list of prompts."""
+METADATA = {
+    *("meta", "metadata", "info", "licence", "license", "citation", "description", "version"),
+    *("author", "schema"),
+}
+"""Names under which it keeps what is not prompts."""
+NAMELESS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+"""What pandas and spreadsheets call a column that has no name."""
+IDENTIFIER = re.compile(r"[a-z][\w.-]*|\w*_\w*", re.ASCII)
+"""What is surely the name of a column, whatever it means."""
+DELIMITERS = ",;\t|"
 LEVELS = ("topic", "subtopic", "subsubtopic")
 """The columns that the keys of nested JSON become."""
 LARGEST_CELL = 2**31 - 1
@@ -48,7 +82,20 @@ class Mismatch(ValueError):
 
 
 def rows(path: Path) -> Rows:
-    """Every row of the file, in order. Raises UserError: missing, unreadable, or in another format."""
+    """Return every row of the file, in order. Raises UserError as `table` does."""
+    return table(path).rows
+
+
+def table(path: Path, names: Sequence[str] = ()) -> Table:
+    """Return the rows of the file, in order, without its index.
+
+    Args:
+        path: the file; its suffix decides the format.
+        names: columns that it is known to have; a first line that holds one of them is a header.
+
+    Raises:
+        UserError: missing, unreadable, in another format, or with two possible readings.
+    """
     suffix = format_of(path)
     if suffix not in READERS:
         raise UserError(f"{path}: unknown format {suffix!r}; allowed: {', '.join(READERS)} (each also .gz)")
@@ -57,7 +104,7 @@ def rows(path: Path) -> Rows:
         found = _sniffed(data, suffix)
         if found:
             raise Mismatch(f"it is {found}")
-        return tuple(READERS[suffix](data))
+        return unindexed(READERS[suffix](data, names))
     except Mismatch as error:
         raise UserError(f"{path}: cannot be read as {suffix}: {' '.join(str(error).split())}") from None
     except UnicodeDecodeError as error:
@@ -79,11 +126,55 @@ def columns(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def usual(names: Sequence[str]) -> str | None:
     """The column that holds the prompts by its usual name, or because it is the only one."""
-    plain = {name.casefold().removesuffix("s"): name for name in reversed(names)}
+    known = {plain(name): name for name in reversed(names)}
     for name in USUAL:
-        if name in plain:
-            return plain[name]
+        if name in known:
+            return known[name]
     return names[0] if len(names) == 1 else None
+
+
+def plain(name: str) -> str:
+    """The name of a column without case, marks and plural, in which published sets differ."""
+    return re.sub(r"[\W_]", "", name.casefold()).removesuffix("s")
+
+
+def unindexed(table: Table) -> Table:
+    """Leave out the columns without a name that only number the rows. Raises Mismatch if one holds texts."""
+    nameless = [name for name in columns(table.rows) if NAMELESS.fullmatch(str(name))]
+    for name in nameless:
+        cells = (row.get(name) for row in table.rows if isinstance(row, Mapping))
+        if not all(cell is None or _is_number(str(cell)) for cell in cells):
+            at = columns(table.rows).index(name) + 1
+            raise Mismatch(f"column {at} has no name and holds texts: name it in the first line")
+    if not nameless:
+        return table
+    kept = tuple(
+        row if isinstance(row, str) else {k: v for k, v in row.items() if k not in nameless}
+        for row in table.rows
+    )
+    return Table(kept, {**table.left_out, "columns without a name": len(nameless)})
+
+
+def shown(name: str, words: int = 3) -> str:
+    """The name of a column or topic, or its length where it might be a prompt: for lines that show no prompt.
+
+    A text of more than `words` words, with the marks of a sentence, or long and not in Latin letters might be one.
+    """
+    return name if _is_name(name, words, letters=60) else f"({len(name)} characters)"
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Names of columns for a line that shows no prompt."""
+    return ", ".join(shown(str(name)) for name in names)
+
+
+def _is_name(text: str, words: int, letters: int) -> bool:
+    short = len(text) <= (letters if text.isascii() else 12) and len(text.split()) <= words
+    return short and not re.search(r"[.?!…。？！;；，]\s*$|[.?!]\s", text)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\s*([+-]?\d+([.,]\d+)?)?\s*", text) is not None
 
 
 def _bytes(path: Path) -> bytes:
@@ -109,21 +200,28 @@ def _sniffed(data: bytes, suffix: str) -> str:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8-sig")
+    text = data.decode("utf-8-sig")
+    if "\0" in text:
+        raise Mismatch(
+            "it holds NUL characters, as UTF-16 without a mark and binary files do: save it as UTF-8"
+        )
+    return text
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, str]]:
     """Not splitlines(): it also cuts at U+2028 and form feeds, which stand inside texts."""
-    for number, line in enumerate(_text(data).replace("\r\n", "\n").split("\n"), 1):
+    text = _text(data).replace("\r\n", "\n")
+    for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), 1):
         if line.strip():
             yield number, line
 
 
-def _txt(data: bytes) -> Iterator[Row]:
-    return (line for _, line in _lines(data))
+def _txt(data: bytes, _: Sequence[str]) -> Table:
+    return Table(tuple(line for _, line in _lines(data)))
 
 
-def _jsonl(data: bytes) -> Iterator[Row]:
+def _jsonl(data: bytes, _: Sequence[str]) -> Table:
+    found: list[Row] = []
     for number, line in _lines(data):
         try:
             row = json.loads(line)
@@ -132,10 +230,11 @@ def _jsonl(data: bytes) -> Iterator[Row]:
             raise Mismatch(f"line {number} is not JSON: {error}{whole}") from None
         if not isinstance(row, Mapping | str):
             raise Mismatch(f"line {number} is not a JSON object (one document of JSON ends in .json)")
-        yield row
+        found.append(row)
+    return Table(tuple(found))
 
 
-def _json(data: bytes) -> Iterator[Row]:
+def _json(data: bytes, _: Sequence[str]) -> Table:
     text = _text(data)
     try:
         value = json.loads(text)
@@ -147,40 +246,87 @@ def _json(data: bytes) -> Iterator[Row]:
     return _document(value)
 
 
-def _csv(data: bytes, delimiter: str = ",") -> Iterator[Row]:
+def _csv(data: bytes, names: Sequence[str], usual_delimiter: str = ",") -> Table:
+    """Rows under a header; bare texts if the file is a list of them without one. Raises Mismatch."""
     if data.lstrip()[:1] in (b"{", b"[") and _is_json(data):
         raise Mismatch("it is JSON: name it .json")
     csv.field_size_limit(LARGEST_CELL)  # transcripts pass the default of 128 KiB
+    text = _text(data).lstrip("\r\n")
+    delimiter = _delimiter(text, usual_delimiter)
     # newline="": the csv module itself then tells the end of a row from a line feed inside a cell.
-    table = csv.reader(io.StringIO(_text(data), newline=""), delimiter=delimiter, strict=True)
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    found: list[list[str]] = []
     try:
-        head = next(table, [])
-        if len(set(head)) < len(head):
-            raise Mismatch(f"a column stands twice in its first line: {', '.join(head)}")
         for cells in table:
-            if cells and len(cells) != len(head):
-                raise Mismatch(f"line {table.line_num} has {len(cells)} cells, the first line {len(head)}")
+            if found and cells and len(cells) != len(found[0]):
+                first = len(found[0])
+                raise Mismatch(
+                    f"line {table.line_num} has {len(cells)} cells, the first line {first} (a text with a "
+                    "delimiter in it stands between quotes; a list of texts is named .txt)"
+                )
             if cells:
-                yield dict(zip(head, cells, strict=True))
+                found.append(cells)
     except csv.Error as error:
         raise Mismatch(f"line {table.line_num}: {error}") from None
+    head = [cell.strip() for cell in found[0]] if found else []
+    if found and not _is_header(head, names):
+        return Table(tuple(cells[0] for cells in found))
+    if len(set(head)) < len(head):
+        twice = listed(dict.fromkeys(name for name in head if head.count(name) > 1))
+        raise Mismatch(f"a column stands twice in its first line: {twice or 'one without a name'}")
+    return Table(tuple(dict(zip(head, cells, strict=True)) for cells in found[1:]))
 
 
-def _tsv(data: bytes) -> Iterator[Row]:
-    return _csv(data, "\t")
+def _delimiter(text: str, likely: str) -> str:
+    """The likely one, unless the first line is one cell with it and several names with another.
+
+    csv.Sniffer is not used: it judges by the texts below, and misses the header of AdvBench (LOG.md).
+    """
+    for delimiter in dict.fromkeys(likely + DELIMITERS):
+        head = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        known = any(plain(cell) in HEADS for cell in head) and all(_is_name(cell, 4, 40) for cell in head)
+        if len(head) > 1 and (delimiter == likely or known or all(map(IDENTIFIER.fullmatch, head))):
+            return delimiter
+    return likely
 
 
-def _parquet(data: bytes) -> Iterator[Row]:
+def _is_header(head: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether the first line names columns; if not, it is the first of a list of texts. Raises Mismatch."""
+    if any(cell in names for cell in head):
+        return True
+    named = [cell for cell in head if not NAMELESS.fullmatch(cell)]
+    sentences = [cell for cell in named if not _is_name(cell, words=4, letters=60)]
+    if sentences and len(head) == 1:
+        return False
+    if sentences or any(_is_number(cell) for cell in named):
+        raise Mismatch(
+            "its first line does not look like names of columns: put such a line above it, as in id,prompt, or set "
+            "field to the column of the prompts"
+        )
+    known = any(plain(cell) in HEADS for cell in named)
+    if len(head) == 1 and not known and not IDENTIFIER.fullmatch(head[0]):
+        raise Mismatch(
+            "is its first line the name of the column, or a prompt? set field to the column, or put the line "
+            "'prompt' above it"
+        )
+    return True
+
+
+def _tsv(data: bytes, names: Sequence[str]) -> Table:
+    return _csv(data, names, "\t")
+
+
+def _parquet(data: bytes, _: Sequence[str]) -> Table:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        yield from parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+        return Table(tuple(parquet.read_table(pyarrow.BufferReader(data)).to_pylist()))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise Mismatch(f"{error}{OTHERWISE}") from None
 
 
-def _pickle(data: bytes) -> Iterator[Row]:
+def _pickle(data: bytes, _: Sequence[str]) -> Table:
     try:
         return _document(pickles.plain(data))
     except pickles.Refused as error:
@@ -189,25 +335,56 @@ def _pickle(data: bytes) -> Iterator[Row]:
         ) from None
 
 
-def _document(value: Any) -> Iterator[Row]:
-    """Rows of a JSON-shaped value: a list, columns as lists, one list under a name, or questions under topics."""
+def _document(value: Any) -> Table:
+    """Rows of a JSON-shaped value: a list, columns as lists, one list beside metadata, questions under topics."""
+    if not isinstance(value, Mapping):
+        if not isinstance(value, list | tuple):
+            raise Mismatch(f"holds one {type(value).__name__}, not a list of prompts")
+        return Table(_listed(value))
+    body = {k: v for k, v in value.items() if plain(str(k)) not in METADATA} or value
+    lists = {k: v for k, v in body.items() if isinstance(v, list | tuple) and v}
+    if len(lists) > 1 and len({len(v) for v in lists.values()}) == 1 and usual(list(map(str, lists))):
+        cells = (dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
+        return _beside(value, len(lists), Table(tuple(cells)))
+    holders = [k for k in body if plain(str(k)) in HOLDERS and body[k]]
+    if len(body) == 1 and holders:
+        return _beside(value, 1, _document(body[holders[0]]))
+    holder = holders[0] if len(holders) == 1 and holders[0] in lists else next(iter(lists), "")
+    if holder and (holder in holders or len(lists) == 1):
+        rivals = [
+            k for k, v in body.items() if k != holder and _may_be_prompts(v, lists[holder], holder in holders)
+        ]
+        if not rivals:
+            return _beside(value, 1, Table(_listed(lists[holder])))
+        if holder in holders:
+            raise Mismatch(
+                f"holds prompts under {shown(str(holder))}, and lists under {listed(rivals)}: which are prompts? leave "
+                "one list in it, or lists under topics"
+            )
+    return _beside(value, len(body), Table(tuple(_nested(body, {}))))
+
+
+def _may_be_prompts(value: Any, rows: Sequence[Any], named: bool) -> bool:
+    """Whether a value beside a list of rows could hold prompts as well; `named`: the list has a usual name."""
     if isinstance(value, Mapping):
-        lists = {k: v for k, v in value.items() if isinstance(v, list) and v}
-        if len(lists) > 1 and len({len(v) for v in lists.values()}) == 1 and usual(list(lists)):
-            return (dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True))
-        if len(lists) == 1 and not any(isinstance(v, Mapping) for v in value.values()):
-            return _document(next(iter(lists.values())))
-        return _nested(value, {})
-    if not isinstance(value, list | tuple):
-        raise Mismatch(f"holds one {type(value).__name__}, not a list of prompts")
-    return _listed(value)
+        return not named and any(isinstance(inner, list | Mapping) for inner in value.values())
+    texts = isinstance(rows[0], str)
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str) is texts
 
 
-def _listed(items: Sequence[Any]) -> Iterator[Row]:
+def _beside(document: Mapping[Any, Any], used: int, table: Table) -> Table:
+    """Count the entries of a document that are not read."""
+    beside = sum(bool(v) for v in document.values()) - used
+    return Table(
+        table.rows, {**table.left_out, "entries beside the prompts": beside} if beside > 0 else table.left_out
+    )
+
+
+def _listed(items: Sequence[Any]) -> Rows:
     for number, item in enumerate(items, 1):
         if not isinstance(item, Mapping | str):
             raise Mismatch(f"item {number} is neither an object nor a text")
-        yield item
+    return tuple(items)
 
 
 def _nested(value: Any, above: Mapping[str, str]) -> Iterator[Row]:
@@ -230,7 +407,7 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-READERS: dict[str, Callable[[bytes], Iterator[Row]]] = {
+READERS: dict[str, Callable[[bytes, Sequence[str]], Table]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".json": _json,

@@ -36,6 +36,14 @@ def is_id(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text) is not None
 
 
+def is_laid_out(folder: Path) -> bool:
+    """Whether `datasets` can tell what is in the folder: it saved it, or a card names its files."""
+    card = folder / "README.md"
+    if any((folder / name).is_file() for name in SAVED):
+        return True
+    return card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith("---\n")
+
+
 def rows(wanted: HubSet) -> Rows:
     """All rows of one split (`train`, or the only one, if none is named). Raises UserError, WorldError."""
     try:

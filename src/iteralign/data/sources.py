@@ -4,21 +4,29 @@ A source is a small value: where the set lies on the Hub, what its file is calle
 who licensed it. `load` takes a name of this table, a file, a folder or an id of the Hub.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
 
 from iteralign.data import formats, hub, readers
-from iteralign.data.formats import Rows
+from iteralign.data.formats import Table
 from iteralign.data.hub import HubSet
-from iteralign.data.readers import Layout, Reader, Turns
+from iteralign.data.readers import Layout, Turns
 from iteralign.errors import UserError, unknown
 from iteralign.types import Prompt
 
 DEPTH = 3
-"""How many folders below `path` the file of a named set is looked for."""
+"""How many folders below `path` a file is looked for."""
+NOTE = re.compile(
+    r"\.|(licen[cs]e|readme|notice|copying|citation|authors|changelog|upstream|dataset_infos|requirements)",
+    re.I,
+)
+"""Files beside the data that are not data."""
+SPLIT = re.compile(r"(?:^|[\W_])(train|training|test|testing|valid|validation|val|dev)(?=$|[\W_\d])", re.I)
+"""What makes a file one of several splits by its name; `datasets` takes a name that begins so for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,6 @@ class Source:
     hub: HubSet | None = None
     text: tuple[str, ...] = ()
     topic: tuple[str, ...] = ()
-    read: Reader = field(default=readers.column)
     origin: str = ""
 
 
@@ -40,12 +47,12 @@ SOURCES: dict[str, Source] = {
     "hh-rlhf": Source(
         "Anthropic's red-team attempts: conversations of crowd workers with a model",
         "MIT", 38_961, ("red_team_attempts.jsonl", "red_team_attempts.jsonl.gz"),
-        HubSet("Anthropic/hh-rlhf", folder="red-team-attempts"), ("transcript",), read=readers.transcript,
+        HubSet("Anthropic/hh-rlhf", folder="red-team-attempts"), ("transcript",),
     ),
     "hh-rlhf-harmless": Source(
         "Anthropic's preference data on harmlessness (test split): the conversations before the answers",
         "MIT", 2_312, ("harmless-base/test.jsonl", "harmless-base/test.jsonl.gz"),
-        HubSet("Anthropic/hh-rlhf", folder="harmless-base", split="test"), ("chosen",), read=readers.transcript,
+        HubSet("Anthropic/hh-rlhf", folder="harmless-base", split="test"), ("chosen",),
     ),
     "harmfulqa": Source(
         "questions under 10 academic topics", "Apache-2.0", 1_960, ("harmfulqa.json",),
@@ -79,7 +86,7 @@ SOURCES: dict[str, Source] = {
     **{
         f"iteralign-{name}{form}": Source(
             f"{name} as the released script reads it: {template}", "Apache-2.0", size,
-            (f"prompt_que_{name}{form.replace('-', '_')}.pkl",), read=readers.wrapped,
+            (f"prompt_que_{name}{form.replace('-', '_')}.pkl",),
             origin="github.com/xiusic/IterAlign (iteralign_processed, Git LFS)",
         )
         for name, size in (("dangerousqa", 200), ("harmfulqa", 1_960))
@@ -98,42 +105,55 @@ class Wanted:
     subset: str | None = None
     split: str | None = None
     revision: str | None = None
-    turns: Turns = "first"
+    turns: Turns | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A set as read. `rows` counts them all, blank ones too; `origin` says where they came from."""
+    """A set as read. `rows` counts them all, blank ones too; `origin` says where they came from.
+
+    columns: all that the rows have. read: those that the prompts come from, their own first. topic: that of topics,
+    or "". left_out: what of the set is in no prompt, by what it is.
+    """
 
     origin: str
     columns: tuple[str, ...]
     rows: int
     prompts: tuple[Prompt, ...]
+    read: tuple[str, ...]
+    topic: str
+    left_out: Mapping[str, int]
 
 
 def load(wanted: Wanted) -> Loaded:
     """Every prompt of a source that is not blank, in its order. Raises UserError, WorldError: one line each."""
     source = SOURCES.get(wanted.source)
-    read = source.read if source else readers.column
-    if wanted.turns != "first" and read is not readers.transcript:
-        names = ", ".join(n for n, s in SOURCES.items() if s.read is readers.transcript)
-        raise UserError(
-            f"turns = {wanted.turns!r}: source {wanted.source!r} has no transcripts; {names} have"
-        )
-    origin, rows = _named(wanted, source) if source else _unnamed(wanted)
     layout = Layout(
-        str(origin), source.text if source else (), source.topic if source else (), wanted.field, wanted.turns
+        "", source.text if source else (), source.topic if source else (), wanted.field, wanted.turns
     )
-    prompts = read(rows, layout) if rows else ()
-    if not prompts:
-        why = f"no prompt in it ({len(rows)} rows, all blank)" if rows else "is empty"
+    origin, table = _named(wanted, source, layout) if source else _unnamed(wanted, layout)
+    reading = readers.read(table.rows, replace(layout, name=origin))
+    if not reading.prompts:
+        why = f"no prompt in it ({len(table.rows)} rows, all blank)" if table.rows else "is empty"
         raise UserError(f"{origin}: {why}; name a source that has prompts in its rows")
-    return Loaded(str(origin), formats.columns(rows), len(rows), prompts)
+    if wanted.turns not in (None, "first") and not reading.conversations:
+        raise UserError(
+            f"turns = {wanted.turns!r}: source {wanted.source!r} has no conversations: leave it out"
+        )
+    return Loaded(
+        origin,
+        formats.columns(table.rows),
+        len(table.rows),
+        reading.prompts,
+        reading.columns,
+        reading.topic,
+        {**table.left_out, **reading.left_out},
+    )
 
 
-def _named(wanted: Wanted, source: Source) -> tuple[str, Rows]:
+def _named(wanted: Wanted, source: Source, layout: Layout) -> tuple[str, Table]:
     if wanted.path is not None:
-        return _copy(wanted, source, wanted.path)
+        return _copy(wanted, source, wanted.path, layout)
     if source.hub is None:
         files = " or ".join(source.files)
         raise UserError(
@@ -142,18 +162,23 @@ def _named(wanted: Wanted, source: Source) -> tuple[str, Rows]:
     return _from_hub(wanted, source.hub)
 
 
-def _unnamed(wanted: Wanted) -> tuple[str, Rows]:
+def _unnamed(wanted: Wanted, layout: Layout) -> tuple[str, Table]:
     """A file, a folder or an id of the Hub; a word that is none of these is a mistyped name."""
     place = wanted.path if wanted.path is not None else Path(wanted.source)
     if place.is_dir():
-        return _from_hub(wanted, HubSet(str(place)))
+        return _folder(wanted, place, layout)
     if place.exists() or wanted.path is not None or formats.format_of(place) in formats.READERS:
-        return str(place), formats.rows(place)
+        return _file(place, layout)
     if hub.is_id(wanted.source):
         return _from_hub(wanted, HubSet(wanted.source))
     if formats.format_of(place) or len(place.parts) > 1:
         raise UserError(f"source {wanted.source!r}: no such file or folder")
     raise misnamed(wanted.source)
+
+
+def at(place: Path, name: str) -> tuple[str, Table]:
+    """A file or folder: where it lies, and its rows. `name` is a column it is known to have, as in `Layout.text`."""
+    return _unnamed(Wanted(str(place), place), Layout(str(place), (name,)))
 
 
 def misnamed(name: str) -> UserError:
@@ -164,38 +189,80 @@ def misnamed(name: str) -> UserError:
     return UserError(f"{unknown('source', name, SOURCES)}; or a file, a folder, or owner/name of the Hub")
 
 
-def _copy(wanted: Wanted, source: Source, place: Path) -> tuple[str, Rows]:
+def _copy(wanted: Wanted, source: Source, place: Path, layout: Layout) -> tuple[str, Table]:
     """The set's file in a folder, or the folder itself if it is laid out as on the Hub."""
     if not place.is_dir():
-        return str(place), formats.rows(place)
-    found = list(_found(place, source.files))
+        return _file(place, layout)
+    found = [path for path in _files(place) if any(path.match(name) for name in source.files)]
     if len(found) > 1:
         raise UserError(
             f"path {place}: holds several files of {wanted.source!r}: choose one of {_list(found)}"
         )
     if found:
-        return str(found[0]), formats.rows(found[0])
+        return _file(found[0], layout)
     inside = place / source.hub.folder if source.hub and source.hub.folder else place
-    data = [
-        p for p in chain(inside.glob("*"), inside.glob("data/*")) if formats.format_of(p) in formats.READERS
-    ]
+    data = [path for path in _files(inside) if path.parent in (inside, inside / "data")]
     if source.hub is None or not data:
         raise UserError(f"path {place}: no file of {wanted.source!r} in it: {' or '.join(source.files)}")
     split = wanted.split or source.hub.split
-    return str(inside), hub.rows(HubSet(str(inside), wanted.subset or source.hub.subset, split))
+    return str(inside), _hub_rows(HubSet(str(inside), wanted.subset or source.hub.subset, split))
 
 
-def _found(place: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """Files so named in the folder or at most `DEPTH` folders below it."""
-    patterns = ("*/" * depth + name for depth in range(DEPTH + 1) for name in names)
-    return (path for pattern in patterns for path in sorted(place.glob(pattern)) if path.is_file())
+def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, Table]:
+    """A folder's only file, its files that have the same columns, or what `datasets` finds in it by splits.
+
+    `datasets` alone would read notes as prompts, and one of two sets whose names end in a split.
+    Raises UserError: several files that are not parts of one set.
+    """
+    files = _files(place)
+    if all(NOTE.match(path.name) for path in place.iterdir()):
+        raise UserError(f"path {place}: no data file in it")
+    split = all(any(map(SPLIT.match, path.relative_to(place).parts)) for path in files)
+    if not files or split or wanted.split or wanted.subset or hub.is_laid_out(place):
+        return f"source {place}", _hub_rows(HubSet(str(place), wanted.subset, wanted.split))
+    if len(files) == 1:
+        return _file(files[0], layout)
+    choice = f"path {place}: holds several files: choose one of {_list(files)}"
+    if len({formats.format_of(path) for path in files}) > 1 or any(SPLIT.search(p.name) for p in files):
+        raise UserError(choice)
+    tables = [formats.table(path, _names(layout)) for path in files]
+    if len({frozenset(formats.columns(table.rows)) for table in tables}) > 1:
+        raise UserError(choice)
+    left_out = sum((Counter(table.left_out) for table in tables), Counter())
+    return f"{place} ({len(files)} files)", Table(
+        tuple(row for table in tables for row in table.rows), left_out
+    )
 
 
-def _from_hub(wanted: Wanted, base: HubSet) -> tuple[str, Rows]:
+def _files(place: Path) -> list[Path]:
+    """The data files in the folder or at most `DEPTH` folders below it, without notes about them."""
+    found = (path for depth in range(DEPTH + 1) for path in sorted(place.glob("*/" * depth + "*")))
+    return [
+        p for p in found if formats.format_of(p) in formats.READERS and not NOTE.match(p.name) and p.is_file()
+    ]
+
+
+def _file(path: Path, layout: Layout) -> tuple[str, Table]:
+    return str(path), formats.table(path, _names(layout))
+
+
+def _names(layout: Layout) -> tuple[str, ...]:
+    """The columns that a set is known to have."""
+    return (*layout.text, *layout.topic, *filter(None, [layout.field]))
+
+
+def _from_hub(wanted: Wanted, base: HubSet) -> tuple[str, Table]:
     chosen = HubSet(
         base.id, wanted.subset or base.subset, wanted.split or base.split, wanted.revision, base.folder
     )
-    return f"source {base.id}", hub.rows(chosen)
+    return f"source {base.id}", _hub_rows(chosen)
+
+
+def _hub_rows(wanted: HubSet) -> Table:
+    try:
+        return formats.unindexed(Table(hub.rows(wanted)))
+    except formats.Mismatch as error:
+        raise UserError(f"source {wanted.id}: {error}") from None
 
 
 def _list(paths: list[Path]) -> str:

@@ -3,7 +3,6 @@
 A file is named by its digest in every result, so that only the same questions are ever compared.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from iteralign.benchmarks import gold, harness, hhh, truthfulqa, xstest
 from iteralign.benchmarks.choices import unique
 from iteralign.data import families, formats, hub, readers, sources
 from iteralign.data.hub import HubSet
-from iteralign.errors import UserError, WorldError
+from iteralign.errors import UserError, WorldError, unknown
 from iteralign.organism import suite
 from iteralign.run.codec import digest
 from iteralign.types import Probe, Prompt
@@ -41,17 +40,32 @@ class Given:
     rows: tuple[Any, ...]
 
 
-Reader = Callable[[str | None, bool, int | None], Items]
+Reader = Callable[..., Items]
+"""Called with the user's file, whether the model is the organism, a limit, and the column of the questions."""
 
 
-def of_rows(name: str, read: Callable[[Sequence[Any], str], Sequence[Any]], default: HubSet | None) -> Reader:
-    """A reader of one table: the user's file, else the organism's suite, else the Hub's set."""
+def of_rows(
+    name: str, text: str, read: Callable[[Sequence[Any], str], Sequence[Any]], default: HubSet | None
+) -> Reader:
+    """A reader of one table: the user's file, else the organism's suite, else the Hub's set.
 
-    def load(path: str | None, organism: bool, limit: int | None) -> Items:
-        given = _given(name, path, organism, default)
-        return items(read(given.rows, given.origin), given.origin, limit)
+    `text` is the column of the questions where the user names no other.
+    """
+
+    def load(path: str | None, organism: bool, limit: int | None, field: str | None = None) -> Items:
+        given = _given(name, path, organism, default, field or text)
+        rows = given.rows if field is None else _renamed(given, field, text)
+        return items(read(rows, given.origin), given.origin, limit)
 
     return load
+
+
+def _renamed(given: Given, field: str, text: str) -> tuple[Any, ...]:
+    """The rows with the user's column under the name that the benchmark reads. Raises UserError."""
+    columns = formats.columns(given.rows)
+    if field not in columns:
+        raise unknown(f"{given.origin}: column (--field)", field, [formats.shown(c) for c in columns])
+    return tuple({**row, text: row.get(field)} if isinstance(row, Mapping) else row for row in given.rows)
 
 
 def items(values: Sequence[Any], origin: str, limit: int | None) -> Items:
@@ -60,9 +74,9 @@ def items(values: Sequence[Any], origin: str, limit: int | None) -> Items:
     return Items(kept, {"origin": origin, "items": len(kept), "sha256": digest(kept)})
 
 
-def _given(name: str, path: str | None, organism: bool, default: HubSet | None) -> Given:
+def _given(name: str, path: str | None, organism: bool, default: HubSet | None, text: str) -> Given:
     if path is not None:
-        return Given(path, table(Path(path)))
+        return Given(path, sources.at(Path(path), text)[1].rows)
     if organism:
         return Given(f"the organism's {name}", tuple(suite.rows(name)))
     if default is None:
@@ -75,23 +89,12 @@ def _given(name: str, path: str | None, organism: bool, default: HubSet | None) 
         ) from None
 
 
-def table(path: Path) -> tuple[Any, ...]:
-    """Rows of a file of any usual format; of BIG-bench's task.json its examples. Raises UserError."""
-    if path.suffix.lower() == ".json" and path.is_file():
-        try:
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
-        except ValueError:
-            value = None
-        if isinstance(value, Mapping) and isinstance(value.get("examples"), list):
-            return tuple(value["examples"])
-    return formats.rows(path)
-
-
-def pairs(path: str | None, organism: bool, limit: int | None) -> Items:
+def pairs(path: str | None, organism: bool, limit: int | None, field: str | None = None) -> Items:
     """HHH Eval: a file of one category, or a folder with a file for each; pooled in the order of the categories."""
     files = _files(Path(path)) if path is not None else []
     if files:
-        tables = [(str(f), table(f)) for f in files]
+        found_in = [Given(str(f), formats.table(f, (field or "input",)).rows) for f in files]
+        tables = [(g.origin, _renamed(g, field, "input") if field else g.rows) for g in found_in]
         parts = [
             hhh.read(rows, name, hhh.category_of(rows[0] if rows else {}, name)) for name, rows in tables
         ]
@@ -124,38 +127,43 @@ def _files(place: Path) -> list[Path]:
     return found
 
 
-def attacks(path: str | None, organism: bool, limit: int | None) -> Items:
+def attacks(path: str | None, organism: bool, limit: int | None, field: str | None = None) -> Items:
     """Prompts of any red-team source, as hazard probes."""
-    return _prompts("violations", path, organism, limit, lambda p: Probe(p, "hazard"))
+    return _prompts("violations", path, organism, limit, field, lambda p: Probe(p, "hazard"))
 
 
-def requests(path: str | None, organism: bool, limit: int | None) -> Items:
+def requests(path: str | None, organism: bool, limit: int | None, field: str | None = None) -> Items:
     """Prompts that are safe to answer."""
-    return _prompts("helpfulness", path, organism, limit, lambda p: p)
+    return _prompts("helpfulness", path, organism, limit, field, lambda p: p)
 
 
 def _prompts(
-    name: str, path: str | None, organism: bool, limit: int | None, shape: Callable[[Prompt], Any]
+    name: str,
+    path: str | None,
+    organism: bool,
+    limit: int | None,
+    field: str | None,
+    shape: Callable[[Prompt], Any],
 ) -> Items:
     if path is None:
-        given = _given(name, None, organism, None)
-        prompts = readers.column(given.rows, readers.Layout(given.origin, field="prompt"))
+        given = _given(name, None, organism, None, "prompt")
+        prompts = readers.read(given.rows, readers.Layout(given.origin, field=field or "prompt")).prompts
         return items([shape(p) for p in prompts], given.origin, limit)
     source, _, place = path.partition("@") if path.partition("@")[0] in sources.SOURCES else (path, "", "")
-    loaded = sources.load(sources.Wanted(source, Path(place) if place else None))
+    loaded = sources.load(sources.Wanted(source, Path(place) if place else None, field))
     kept = families.deduplicated(loaded.prompts)
     found = items([shape(p) for p in kept], loaded.origin, limit)
-    out = {"blank": loaded.rows - len(loaded.prompts), "repeated": len(loaded.prompts) - len(kept)}
+    out = {**loaded.left_out, "repeated": len(loaded.prompts) - len(kept)}
     said = ", ".join(f"{n} {what}" for what, n in out.items() if n > 0)
     return replace(found, notes=(f"of {loaded.rows} rows left out: {said}",) if said else ())
 
 
 READERS: dict[str, Reader] = {
-    "truthfulqa-tf": of_rows("truthfulqa-tf", truthfulqa.read, TRUTHFULQA),
-    "truthfulqa-mc": of_rows("truthfulqa-mc", harness.check, TRUTHFULQA),
+    "truthfulqa-tf": of_rows("truthfulqa-tf", "question", truthfulqa.read, TRUTHFULQA),
+    "truthfulqa-mc": of_rows("truthfulqa-mc", "question", harness.check, TRUTHFULQA),
     "hhh": pairs,
     "violations": attacks,
-    "overrefusal": of_rows("overrefusal", xstest.read, XSTEST),
+    "overrefusal": of_rows("overrefusal", "prompt", xstest.read, XSTEST),
     "helpfulness": requests,
-    "agreement": of_rows("agreement", gold.read, None),
+    "agreement": of_rows("agreement", "prompt", gold.read, None),
 }

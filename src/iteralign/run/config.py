@@ -90,7 +90,7 @@ class Redteam(Section):
     subset: str | None = None
     split: str | None = None
     revision: str | None = None
-    turns: Literal["first", "transcript"] = "first"
+    turns: Literal["first", "last", "transcript"] | None = None
     dedup: bool = True
     holdout: float = Field(0.0, ge=0, lt=1)
     n: int = Field(480, ge=1)

@@ -34,7 +34,7 @@ class Request:
 
     data: benchmark to file, folder or source. judging: whose judges, limits and prices count (`panel.config`).
     max_undecided: share that the judges may leave open. limit: only the first so many items of each set. max_tokens: of
-    an answer. connections: calls to a judge at once.
+    an answer. connections: calls to a judge at once. fields: benchmark to the column of its questions.
     """
 
     benchmarks: tuple[str, ...]
@@ -44,6 +44,7 @@ class Request:
     limit: int | None = None
     max_tokens: int = 500
     connections: int = 16
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def _items(name: str, subject: Subject, request: Request) -> Items:
         raise UserError(
             "helpfulness: compares a model with its base, and this is a base: give --adapter, or a finished run"
         )
-    return READERS[name](request.data.get(name), subject.is_organism, request.limit)
+    return READERS[name](request.data.get(name), subject.is_organism, request.limit, request.fields.get(name))
 
 
 def _result(name: str, desk: Desk, items: Items) -> Result:
