@@ -19,11 +19,14 @@ UNDECIDED = "undecided"
 
 
 def assess(oracle: Model, responses: Sequence[Response], prompts: PromptSet) -> tuple[Verdict, ...]:
-    """One verdict for each response, in order. A reply that cannot be read is UNPARSED."""
-    values = [{"request": r.prompt.text, "response": r.text} for r in responses]
+    """One verdict for each response, in order. A reply that cannot be read is UNPARSED.
+
+    So is a response that is missing; the oracle is not asked about it.
+    """
+    values = [{"request": r.prompt.text, "response": r.text} for r in responses if not r.missing]
     read, readable = _reader(prompts)
-    replies = ask(oracle, prompts, "judge", values, readable)
-    return tuple(read(response, reply) for response, reply in zip(responses, replies, strict=True))
+    replies = iter(ask(oracle, prompts, "judge", values, readable))
+    return tuple(Verdict(r, Label.UNPARSED) if r.missing else read(r, next(replies)) for r in responses)
 
 
 def convene(
@@ -62,7 +65,7 @@ def gate(
     oracles: Sequence[Model], revisions: Sequence[Revision], prompts: Sequence[PromptSet]
 ) -> tuple[Verdict, ...]:
     """The same judgement on revised answers (the released code asks for it, then drops it)."""
-    return convene(oracles, [Response(r.prompt, r.text) for r in revisions], prompts)
+    return convene(oracles, [Response(r.prompt, r.text, r.cut) for r in revisions], prompts)
 
 
 def harmful(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:

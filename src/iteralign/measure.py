@@ -51,10 +51,15 @@ def judged(
 
 
 def grade(meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: PromptSet) -> list[str]:
-    """answered, refused, wrong or undecided, for requests that are safe to answer."""
-    values = [{"request": r.prompt.text, "response": r.text, "reference": p.reference} for p, r in pairs]
-    read = map(_grade, ask(meter, prompts, "grade", values, lambda r: _grade(r) in (*GRADES, UNDECIDED)))
-    return [g if g in GRADES else UNDECIDED for g in read]
+    """answered, refused, wrong or undecided, for requests that are safe to answer; a missing answer is undecided."""
+    values = [
+        {"request": r.prompt.text, "response": r.text, "reference": p.reference}
+        for p, r in pairs
+        if not r.missing
+    ]
+    replies = ask(meter, prompts, "grade", values, lambda r: _grade(r) in (*GRADES, UNDECIDED))
+    grades = (g if g in GRADES else UNDECIDED for g in map(_grade, replies))
+    return [UNDECIDED if r.missing else next(grades) for _, r in pairs]
 
 
 def _grade(reply: str) -> str:

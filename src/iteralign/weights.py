@@ -91,9 +91,9 @@ def load_chat(source: Source, template: str = "auto") -> Chat:
 
 def read_chat(folder: Path, source: Source, template: str) -> Chat:
     """The same for a directory that need not hold weights. Raises UserError."""
-    chat = chat_of(_tokenizer(folder, source), template, ends_of(folder))
-    _require_embeddings(chat, _json(folder / "config.json"))
-    return chat
+    rows = _text_part(_json(folder / "config.json")).get("vocab_size")
+    embeddings = rows if isinstance(rows, int) else None
+    return chat_of(_tokenizer(folder, source), template, ends_of(folder), embeddings)
 
 
 def ends_of(folder: Path) -> frozenset[int]:
@@ -104,18 +104,6 @@ def ends_of(folder: Path) -> frozenset[int]:
         ids = config.get("eos_token_id", _text_part(config).get("eos_token_id"))
         found |= {i for i in (ids if isinstance(ids, list) else [ids]) if isinstance(i, int)}
     return frozenset(found)
-
-
-def _require_embeddings(chat: Chat, config: Mapping[str, Any]) -> None:
-    """A token that was added to the tokenizer alone would end in an index error, on a GPU in an unreadable one."""
-    rows = _text_part(config).get("vocab_size")
-    for what, id in (("end", chat.end_ids()[0]), ("pad", chat.pad_id())):
-        if isinstance(rows, int) and id >= rows:
-            token = chat.tokenizer.convert_ids_to_tokens(id)
-            raise UserError(
-                f"policy.model: the tokenizer's {what} token {token!r} has the id {id}, but the model has {rows} "
-                "embeddings; resize them (resize_token_embeddings), or name another token in tokenizer_config.json"
-            )
 
 
 def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:

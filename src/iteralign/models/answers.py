@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from iteralign.chat import Chat
+from iteralign.template import THOUGHTS
 from iteralign.types import Reply, Sampling, Usage
 
 
@@ -15,17 +17,38 @@ class Answers:
     stops: tuple[str, ...]
 
     def text(self, ids: Sequence[int]) -> str:
-        tokenizer = self.chat.tokenizer
-        return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        """The text without special tokens, save those that mark a thought."""
+        shown = [i for i in ids if i not in self._hidden]
+        tokenizer, skip = self.chat.tokenizer, not self._hidden
+        return str(tokenizer.decode(shown, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def _hidden(self) -> frozenset[int]:
+        """The special tokens to leave out where others mark a thought, as Magistral's do; else the decoder leaves out
+        all."""
+        added = getattr(self.chat.tokenizer, "added_tokens_decoder", {})
+        special = {i: token.content for i, token in added.items() if token.special}
+        marks = "".join(map("".join, THOUGHTS.items()))
+        hidden = frozenset(i for i, content in special.items() if content not in marks)
+        return hidden if len(hidden) < len(special) else frozenset()
 
     def reply(self, asked: int, new: Sequence[int]) -> Reply:
-        """The text up to its end token or stop string. `asked` is the number of tokens of the prompt; usage counts
-        the end token, as providers do."""
+        """The answer up to its end token or stop string, without the thought before it.
+
+        One that ended inside its thought has no text, and counts as cut. `raw` keeps what was written where that is
+        more than the answer. `asked` is the number of tokens of the prompt; usage counts the end token, as providers
+        do.
+        """
         ended = bool(new) and new[-1] in self.chat.end_ids()
         text = self.text(new[:-1] if ended else new)
         cut = min((at for s in self.stops if (at := text.find(s)) >= 0), default=None)
         complete = ended or cut is not None
-        return Reply(text[:cut].strip(), "stop" if complete else "length", Usage(asked, len(new)))
+        written, usage = text[:cut].strip(), Usage(asked, len(new))
+        answer = self.chat.answer(written)
+        raw = None if answer == written else written
+        if answer is None:
+            return Reply("", "length", usage, raw)
+        return Reply(answer, "stop" if complete else "length", usage, raw)
 
 
 def answers_of(chat: Chat, sampling: Sampling) -> Answers:
