@@ -91,7 +91,7 @@ class Chat:
         if ids[: len(prompt)] == prompt:
             ids = ids[len(prompt) :]
         else:
-            ids = self._encoded(completion)
+            ids = self._embedded(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
         if ids[-1:] != [self.end_ids()[0]]:
             raise UserError(
                 f"policy.model: the tokenizer does not read its end token {self.end!r} as one token, so no answer "
@@ -148,9 +148,8 @@ class Chat:
         known = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
         return [token for token, id in known if self.embeddings is not None and id >= self.embeddings]
 
-    def _encoded(self, text: str) -> list[int]:
-        """Raises UserError for a token without an embedding: an index error, on a GPU an unreadable one."""
-        ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _embedded(self, ids: Sequence[int]) -> list[int]:
+        """`ids`. Raises UserError for one without an embedding: an index error later, on a GPU an unreadable one."""
         if self.embeddings is not None and (most := max(ids, default=0)) >= self.embeddings:
             token = self.tokenizer.convert_ids_to_tokens(most)
             raise UserError(
@@ -158,15 +157,15 @@ class Chat:
                 f"has {self.embeddings}; resize them (resize_token_embeddings), take the token out of the tokenizer, "
                 "or leave that text out"
             )
-        return ids
+        return list(ids)
 
     def _ids(self, text: str) -> list[int]:
-        ids = self._encoded(text)
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         start = self.tokenizer.bos_token_id
-        if self.format == "chat" or start is None:
-            return ids
+        if self.format == "chat" or start is None or ids[:1] == [start]:
+            return self._embedded(ids)
         adds_start = start in self.tokenizer("")["input_ids"]
-        return [start, *ids] if adds_start and ids[:1] != [start] else ids
+        return self._embedded([start, *ids] if adds_start else ids)
 
 
 def chat_of(
@@ -201,9 +200,9 @@ def chat_of(
         )
     chat = replace(_chosen(tokenizer, template, has), embeddings=embeddings)
     _require_end(chat)
-    _require_embeddings(chat)
     if template == "auto" and chat.format == "chat":
         _refuse_borrowed(chat, ends)
+    _require_embeddings(chat)
     return chat
 
 
@@ -219,7 +218,7 @@ def require_template(template: str, field: str) -> None:
 
 
 def _choose(tokenizer: Any, template: str) -> None:
-    """Take the named one of a tokenizer's chat templates for its own. Raises UserError for several without a default."""
+    """Take the named one of a tokenizer's chat templates. Raises UserError for several without a default."""
     own = getattr(tokenizer, "chat_template", None)
     named = own if isinstance(own, dict) else {}
     names = ", ".join(sorted(named))

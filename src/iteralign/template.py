@@ -6,7 +6,7 @@ A template is read, not trusted: some refuse a system turn or drop it, some tell
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 import jinja2
@@ -134,8 +134,8 @@ def seam(tokenizer: Any, special: Sequence[str]) -> Seam:
         full = _apply(tokenizer, [user, Message("assistant", answer)], prompt=False)
     except FAULTS:
         full = prompt
-    asks = prompt[len(commonprefix([prompt, full])) :]
-    written, found, tail = full[len(prompt) - len(asks) :].partition(answer)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(prompt, full, strict=False)))
+    asks, (written, found, tail) = prompt[same:], full[same:].partition(answer)
     end = next((t for t in special if found and tail.lstrip().startswith(t)), tokenizer.eos_token)
     lead = written if found and not asks else ""
     opening = prompt.rpartition(said)[2]
