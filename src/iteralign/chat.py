@@ -15,6 +15,7 @@ A policy that thinks aloud is asked as its template asks it. Its thought is neit
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from iteralign import template as templates
@@ -66,6 +67,22 @@ class Chat:
     def completion(self, answer: str) -> str:
         """The text that training teaches after the prompt: the answer and the end of turn."""
         return self.lead + self._defused(answer.strip()) + self.end
+
+    def written(self, ids: Sequence[int]) -> str:
+        """The text of what the model wrote, without special tokens, save those that mark a thought."""
+        shown = [i for i in ids if i not in self._hidden]
+        skip = not self._hidden
+        return str(self.tokenizer.decode(shown, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def _hidden(self) -> frozenset[int]:
+        """Where special tokens mark a thought, as Magistral's do: all others. Else none, as the decoder skips all."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        special = {i: token.content for i, token in added.items() if token.special}
+        hidden = frozenset(
+            i for i, content in special.items() if not any(content in m for m in templates.MARKS)
+        )
+        return hidden if len(hidden) < len(special) else frozenset()
 
     def answer(self, output: str) -> str | None:
         """The answer in what the model wrote, without the thought before it; None if it ended inside its thought."""
@@ -301,8 +318,8 @@ def _refuse_borrowed(chat: Chat, ends: Collection[int] | None) -> None:
 def _special(tokenizer: Any) -> tuple[str, ...]:
     """What text must not hold: the special tokens, and the markers of a thought that are tokens, as Qwen3's are."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    marks = {m for pair in templates.THOUGHTS.items() for m in pair}
-    texts = {*tokenizer.all_special_tokens, *(t.content for t in added if t.special or t.content in marks)}
+    found = {t.content for t in added if t.special or t.content in templates.MARKS}
+    texts = {*tokenizer.all_special_tokens, *found}
     return _longest_first(texts)
 
 

@@ -33,6 +33,8 @@ THOUGHTS = {
 """How models that think aloud mark it: what opens a thought, and what closes it. From the templates of Qwen3 and
 DeepSeek-R1, Granite, EXAONE Deep, Seed-OSS, Magistral, Kimi and gpt-oss."""
 
+MARKS = (*THOUGHTS, *THOUGHTS.values())
+
 TODAY = date(2024, 7, 26)
 """What a template is told that asks for the date (the default of Llama 3's): a prompt must not change overnight,
 neither between training and generation nor in a run that is resumed."""
@@ -96,7 +98,7 @@ def after_thought(text: str, opened: str = "") -> str | None:
         opened: the marker of a thought that the prompt has opened already.
     """
     rest = text.lstrip()
-    while marker := opened or next((m for pair in THOUGHTS.items() for m in pair if rest.startswith(m)), ""):
+    while marker := opened or next((m for m in MARKS if rest.startswith(m)), ""):
         opened = ""
         _, closed, rest = rest.partition(THOUGHTS.get(marker, marker))
         if not closed:

@@ -17,7 +17,7 @@ from typing import Any
 from iteralign import devices
 from iteralign.chat import Chat, chat_of
 from iteralign.errors import UserError, WorldError
-from iteralign.fetch import cached, fetched, pickles
+from iteralign.fetch import cached, fetched, pickles, require_id
 
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -55,7 +55,16 @@ def find(source: Source, field: str = "policy.model") -> Path:
 
 
 def at_hand(source: Source) -> Path | None:
-    """The directory of the model's config and tokenizer, if they are on this machine; the hub is not asked."""
+    """The directory of the model's config and tokenizer, if they are on this machine; the hub is not asked.
+
+    Raises UserError for a hub id that is none, and for one that is not there where the hub may not be asked.
+    """
+    from huggingface_hub import is_offline_mode
+
+    if not source.folder:
+        require_id(source.name, "policy.model")
+        if is_offline_mode():
+            return find(source)
     folder = source.folder or cached(source.name, source.revision)
     there = {p.name for p in folder.iterdir()} if folder and folder.is_dir() else set()
     return folder if "config.json" in there and there & set(TOKENIZERS) else None
@@ -193,7 +202,6 @@ def generation_in(folder: Path, config: Any) -> Any:
 
     if not (folder / "generation_config.json").is_file():
         return GenerationConfig.from_model_config(config)
-    _json(folder / "generation_config.json")
     with quiet(), _one_line(Source(str(folder))):
         return GenerationConfig.from_pretrained(folder)
 

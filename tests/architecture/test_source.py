@@ -103,7 +103,11 @@ UNPICKLERS = {"data/pickles.py": {"pickle"}}  # its unpickler finds no class: te
 LINES = 300
 FUNCTION_LINES = 50
 PARAMETERS = 6
-LONGER = {"types.py": "what flows between the stages, on one page"}
+LONGER = {
+    "types.py": "what flows between the stages, on one page",
+    "weights.py": "how a model is found, read, loaded and kept fit to be saved, on one page",
+    "chat.py": "how a conversation becomes ids, and ids an answer, on one page",
+}
 """`path` or `path:function` -> the reason why it may have more lines."""
 WIDER = {
     "cli/run.py:command": "its parameters are the options of the command",

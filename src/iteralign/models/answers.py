@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from iteralign.chat import Chat
-from iteralign.template import THOUGHTS
 from iteralign.types import Reply, Sampling, Usage
 
 
@@ -16,22 +14,6 @@ class Answers:
     chat: Chat
     stops: tuple[str, ...]
 
-    def text(self, ids: Sequence[int]) -> str:
-        """The text without special tokens, save those that mark a thought."""
-        shown = [i for i in ids if i not in self._hidden]
-        tokenizer, skip = self.chat.tokenizer, not self._hidden
-        return str(tokenizer.decode(shown, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
-
-    @cached_property
-    def _hidden(self) -> frozenset[int]:
-        """The special tokens to leave out where others mark a thought, as Magistral's do; else the decoder leaves out
-        all."""
-        added = getattr(self.chat.tokenizer, "added_tokens_decoder", {})
-        special = {i: token.content for i, token in added.items() if token.special}
-        marks = "".join(map("".join, THOUGHTS.items()))
-        hidden = frozenset(i for i, content in special.items() if content not in marks)
-        return hidden if len(hidden) < len(special) else frozenset()
-
     def reply(self, asked: int, new: Sequence[int]) -> Reply:
         """The answer up to its end token or stop string, without the thought before it.
 
@@ -40,7 +22,7 @@ class Answers:
         do.
         """
         ended = bool(new) and new[-1] in self.chat.end_ids()
-        text = self.text(new[:-1] if ended else new)
+        text = self.chat.written(new[:-1] if ended else new)
         cut = min((at for s in self.stops if (at := text.find(s)) >= 0), default=None)
         complete = ended or cut is not None
         written, usage = text[:cut].strip(), Usage(asked, len(new))

@@ -6,7 +6,6 @@ from typing import Any
 
 from iteralign import weights
 from iteralign.chat import Chat
-from iteralign.fetch import require_id
 from iteralign.run import build
 from iteralign.run.config import Config
 from iteralign.training.rows import IGNORED, labelled
@@ -72,19 +71,13 @@ class Preview:
 
 def preview(config: Config) -> Preview | None:
     """The policy's preview; None if its tokenizer is not on this machine. Raises UserError for a model that could
-    not be run, trained or saved, and for a hub id that is none or, offline, is not in the cache."""
-    from huggingface_hub import is_offline_mode
-
+    not be run, trained or saved."""
     source, template = build.source(config), build.template(config)
-    if source.folder:
-        weights.check(source.folder)
-    else:
-        require_id(source.name, "policy.model")
-        if is_offline_mode():
-            weights.find(source)
     folder = weights.at_hand(source)
     if folder is None:
         return None
+    if source.folder:
+        weights.check(source.folder)
     described = weights.config_in(folder, source)
     chat = weights.read_chat(folder, source, template)
     weights.require_savable(described, chat.tokenizer, source)
