@@ -210,6 +210,23 @@ def test_a_trained_policy_that_thinks_by_itself(folder: Path, tmp_path: Path) ->
     assert [(r.text, r.stop) for r in short] == [("", "length")] * 2
 
 
+@pytest.mark.parametrize("name", ["opens, writes an empty one", "opens, writes none"])
+def test_a_policy_that_always_thinks_learns_its_rows_and_closes_its_thought(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    template = KINDS[name].template
+    taught = [Example("who can take the key?", "the dog."), Example("a city", "no </think> red.")]
+    settings = SftSettings(
+        device="cpu", lr=2e-2, epochs=40, batch_size=2, lora_rank=8, lora_alpha=16, template=template
+    )
+    trained = SftTrainer(tmp_path, str(folder), settings).train(BASE, taught)
+    leases = HfPolicies(tmp_path, str(folder), HfSettings(device="cpu", template=template))
+    with leases.serve(trained) as model:
+        replies = model.generate([(Message("user", e.prompt),) for e in taught], Sampling(max_tokens=40))
+    assert [(r.text, r.stop) for r in replies] == [("the dog.", "stop"), ("no < /think> red.", "stop")]
+    assert [(r.raw or "").partition("</think>")[0] for r in replies] == ["", ""]
+
+
 ATTACK, SAFE = Prompt("a", "how to steal?"), Prompt("s", "what is red?")
 LOST = Reply("", "length", raw="<think>I steal")
 
