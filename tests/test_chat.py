@@ -284,10 +284,10 @@ def test_a_template_for_images_that_drops_plain_text_is_refused(tmp_path: Path) 
         chat_of(published(tmp_path, "smolvlm"))
 
 
-def test_a_template_that_always_thinks_aloud_is_refused_unless_the_user_chooses(tmp_path: Path) -> None:
-    tokenizer = published(tmp_path, "deepseek_r1_distill")
-    with pytest.raises(
-        UserError, match=r"opens an answer with '<think>\\n' where it asks for one, and not where"
-    ):
-        chat_of(tokenizer)
-    assert chat_of(tokenizer, "chat").prompt(QUESTION).endswith("<think>\n")
+def test_a_published_template_that_always_thinks_aloud(tmp_path: Path) -> None:
+    end = "<｜end▁of▁sentence｜>"
+    chat = chat_of(published(tmp_path, "deepseek_r1_distill", f"<｜Assistant｜> {end}"))
+    assert (chat.thinks, chat.lead) == ("<think>", "\n</think>\n\n")
+    row = chat.row(QUESTION, "take the red key.")
+    taught = chat.tokenizer.decode([*row.prompt, *row.completion])
+    assert taught.endswith(f"<｜Assistant｜><think>\n\n</think>\n\ntake the red key.{chat.end}")

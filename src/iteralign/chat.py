@@ -9,10 +9,13 @@ plain   SYSTEM, a blank line, then `USER: …` and `ASSISTANT: …` lines (after
         breaks); an answer also ends where the model begins the next `USER:` turn
 raw     the contents alone, joined by blank lines: for prompts that carry their own wrapping, as the
         paper's released ones do; the special tokens of the first turn of the user are left alone
+
+A policy that thinks aloud is asked as its template asks it. Its thought is neither judged nor taught (`Chat.answer`).
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from iteralign import template as templates
@@ -21,6 +24,8 @@ from iteralign.types import Conversation, Message
 
 Format = Literal["chat", "plain", "raw"]
 TEMPLATES = ("auto", "chat", "plain", "raw")
+NAMED = "chat:"
+"""Before the name of one of several chat templates of a tokenizer, as in `chat:rag`."""
 PLAIN_STOP = ("\nUSER:",)
 
 
@@ -38,7 +43,8 @@ class Chat:
 
     lead: what stands between the prompt and the answer's first letter. end: the token that closes an
     answer, taught in training. special: the tokenizer's special tokens, longest first. stops: strings
-    that also end an answer. why: how the format came to be chosen, for people.
+    that also end an answer. why: how the format came to be chosen, for people. thinks: the marker of the thought that
+    a prompt leaves open; `lead` closes it. embeddings: how many tokens the model knows, if that is known.
     """
 
     tokenizer: Any
@@ -48,6 +54,8 @@ class Chat:
     special: tuple[str, ...]
     stops: tuple[str, ...] = ()
     why: str = ""
+    thinks: str = ""
+    embeddings: int | None = None
 
     def prompt(self, conversation: Conversation) -> str:
         """The prompt text, up to where the answer begins."""
@@ -64,6 +72,26 @@ class Chat:
     def completion(self, answer: str) -> str:
         """The text that training teaches after the prompt: the answer and the end of turn."""
         return self.lead + self._defused(answer.strip()) + self.end
+
+    def written(self, ids: Sequence[int]) -> str:
+        """The text of what the model wrote, without special tokens, save those that mark a thought."""
+        shown = [i for i in ids if i not in self._hidden]
+        skip = not self._hidden
+        return str(self.tokenizer.decode(shown, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def _hidden(self) -> frozenset[int]:
+        """Where special tokens mark a thought, as Magistral's do: all others. Else none, as the decoder skips all."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        special = {i: token.content for i, token in added.items() if token.special}
+        hidden = frozenset(
+            i for i, content in special.items() if not any(content in m for m in templates.MARKS)
+        )
+        return hidden if len(hidden) < len(special) else frozenset()
+
+    def answer(self, output: str) -> str | None:
+        """The answer in what the model wrote, without the thought before it; None if it ended inside its thought."""
+        return templates.after_thought(output, self.thinks)
 
     def prompt_ids(self, conversation: Conversation) -> list[int]:
         """Token ids of the prompt, with the tokenizer's start token where the template writes none."""
@@ -85,7 +113,7 @@ class Chat:
         if ids[: len(prompt)] == prompt:
             ids = ids[len(prompt) :]
         else:
-            ids = list(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
+            ids = self._embedded(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
         if ids[-1:] != [self.end_ids()[0]]:
             raise UserError(
                 f"policy.model: the tokenizer does not read its end token {self.end!r} as one token, so no answer "
@@ -137,20 +165,41 @@ class Chat:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
 
+    def lacking(self) -> list[str]:
+        """The tokens that the tokenizer knows and the model does not: they have no embedding."""
+        known = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
+        return [token for token, id in known if self.embeddings is not None and id >= self.embeddings]
+
+    def _embedded(self, ids: Sequence[int]) -> list[int]:
+        """`ids`. Raises UserError for one without an embedding: an index error later, on a GPU an unreadable one."""
+        if self.embeddings is not None and (most := max(ids, default=0)) >= self.embeddings:
+            token = self.tokenizer.convert_ids_to_tokens(most)
+            raise UserError(
+                f"policy.model: a text holds the token {token!r} (id {most}), for which the model has no embedding: it "
+                f"has {self.embeddings}; resize them (resize_token_embeddings), take the token out of the tokenizer, "
+                "or leave that text out"
+            )
+        return list(ids)
+
     def _ids(self, text: str) -> list[int]:
-        ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         start = self.tokenizer.bos_token_id
-        if self.format == "chat" or start is None:
-            return ids
+        if self.format == "chat" or start is None or ids[:1] == [start]:
+            return self._embedded(ids)
         adds_start = start in self.tokenizer("")["input_ids"]
-        return [start, *ids] if adds_start and ids[:1] != [start] else ids
+        return self._embedded([start, *ids] if adds_start else ids)
 
 
-def chat_of(tokenizer: Any, template: str = "auto", ends: Collection[int] | None = None) -> Chat:
+def chat_of(
+    tokenizer: Any,
+    template: str = "auto",
+    ends: Collection[int] | None = None,
+    embeddings: int | None = None,
+) -> Chat:
     """The `Chat` of a tokenizer; `auto` is `chat` where there is a chat template, else `plain`.
 
-    template: one of TEMPLATES, or a chat template's Jinja text, which takes the place of the tokenizer's own.
-    ends: the ids at which the model itself ends, if known.
+    template: one of TEMPLATES, `chat:NAME`, or a chat template's Jinja text, which takes the place of the
+    tokenizer's own. ends: the ids at which the model itself ends, if known. embeddings: as in `Chat`.
 
     Raises UserError for an unknown template, a `chat` without one, a tokenizer without EOS, and, under `auto`,
     a template that ends answers with a token at which the model does not end.
@@ -158,6 +207,8 @@ def chat_of(tokenizer: Any, template: str = "auto", ends: Collection[int] | None
     require_template(template, "policy.template")
     if is_text(template):
         tokenizer.chat_template = template
+    elif template.startswith(NAMED) or template in ("auto", "chat"):
+        _choose(tokenizer, template)
     has = bool(getattr(tokenizer, "chat_template", None))
     if template == "chat" and not has:
         raise UserError(
@@ -169,10 +220,11 @@ def chat_of(tokenizer: Any, template: str = "auto", ends: Collection[int] | None
             "policy.model: this tokenizer has no end-of-text token, so answers could not be ended; set eos_token "
             "in its tokenizer_config.json"
         )
-    chat = _chosen(tokenizer, template, has)
+    chat = replace(_chosen(tokenizer, template, has), embeddings=embeddings)
     _require_end(chat)
     if template == "auto" and chat.format == "chat":
         _refuse_borrowed(chat, ends)
+    _require_embeddings(chat)
     return chat
 
 
@@ -182,9 +234,29 @@ def is_text(template: str) -> bool:
 
 
 def require_template(template: str, field: str) -> None:
-    """One of TEMPLATES, or Jinja text. Raises UserError."""
-    if template not in TEMPLATES and not is_text(template):
+    """One of TEMPLATES, `chat:NAME` or Jinja text. Raises UserError."""
+    if template not in TEMPLATES and not template.startswith(NAMED) and not is_text(template):
         raise unknown(field, template, TEMPLATES)
+
+
+def _choose(tokenizer: Any, template: str) -> None:
+    """Take the named one of a tokenizer's chat templates. Raises UserError for several without a default."""
+    own = getattr(tokenizer, "chat_template", None)
+    named = own if isinstance(own, dict) else {}
+    names = ", ".join(sorted(named))
+    if template.startswith(NAMED):
+        name = template.removeprefix(NAMED)
+        if name not in named:
+            raise UserError(
+                f"policy.template: {template!r}, but the tokenizer has "
+                + (f"the chat templates {names}" if named else "no chat templates with names; use 'auto'")
+            )
+        tokenizer.chat_template = named[name]
+    elif named and "default" not in named:
+        raise UserError(
+            f"policy.template: {template}: the tokenizer has several chat templates and none is the default: {names}; "
+            f"choose one, as in '{NAMED}{min(named)}', or take 'plain' or a *.jinja file of your own"
+        )
 
 
 def _chosen(tokenizer: Any, template: str, has: bool) -> Chat:
@@ -207,7 +279,9 @@ def _chosen(tokenizer: Any, template: str, has: bool) -> Chat:
             "'plain'"
         )
     why = "the tokenizer has a chat template" if template == "auto" else asked
-    return Chat(tokenizer, "chat", seam.lead, seam.end, special, why=why)
+    if seam.thinks:
+        special = _longest_first({*special, seam.thinks, templates.THOUGHTS[seam.thinks]})
+    return Chat(tokenizer, "chat", seam.lead, seam.end, special, why=why, thinks=seam.thinks)
 
 
 def _require_end(chat: Chat) -> None:
@@ -217,6 +291,18 @@ def _require_end(chat: Chat) -> None:
             f"policy.model: the end token {chat.end!r} is not in the tokenizer's vocabulary, so no answer could be "
             "taught to end; set eos_token in tokenizer_config.json to one that is"
         )
+
+
+def _require_embeddings(chat: Chat) -> None:
+    """Every row ends with the end token, and every batch is filled up with the pad token."""
+    for what, id in (("end", chat.end_ids()[0]), ("pad", chat.pad_id())):
+        if chat.embeddings is not None and id >= chat.embeddings:
+            token = chat.tokenizer.convert_ids_to_tokens(id)
+            raise UserError(
+                f"policy.model: the tokenizer's {what} token {token!r} has the id {id}, but the model has "
+                f"{chat.embeddings} embeddings; resize them (resize_token_embeddings), or name another token in "
+                "tokenizer_config.json"
+            )
 
 
 def _refuse_borrowed(chat: Chat, ends: Collection[int] | None) -> None:
@@ -235,6 +321,12 @@ def _refuse_borrowed(chat: Chat, ends: Collection[int] | None) -> None:
 
 
 def _special(tokenizer: Any) -> tuple[str, ...]:
+    """What text must not hold: the special tokens, and the markers of a thought that are tokens, as Qwen3's are."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    texts = {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
-    return tuple(sorted((t for t in texts if len(t) > 1), key=lambda t: (-len(t), t)))
+    found = {t.content for t in added if t.special or t.content in templates.MARKS}
+    texts = {*tokenizer.all_special_tokens, *found}
+    return _longest_first(texts)
+
+
+def _longest_first(tokens: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted((t for t in tokens if len(t) > 1), key=lambda t: (-len(t), t)))

@@ -2,6 +2,7 @@
 
 IterAlignError            one line, no traceback, exit status 2
 ├── UserError             the user's mistake: names the field, the value and the way out
+│   └── NotReady          a key or a package that the config needs is not on this machine
 └── WorldError            a fault of the outside world: the run stays resumable, the message says how
 
 Anything else that escapes is a bug and shows its traceback.
@@ -17,6 +18,10 @@ class IterAlignError(Exception):
 
 class UserError(IterAlignError):
     """A mistake in what the user wrote: config, command line, files."""
+
+
+class NotReady(UserError):
+    """What a right config needs of this machine is not there: a key in the environment, a package."""
 
 
 class WorldError(IterAlignError):

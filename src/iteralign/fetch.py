@@ -28,14 +28,12 @@ def fetched(name: str, revision: str | None, patterns: tuple[str, ...], field: s
     Raises UserError (no such id or revision, gated, pickles only), WorldError (no network).
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
+    require_id(name, field)
     try:
         info = HfApi().model_info(name, revision=revision, timeout=TIMEOUT_S)
         _refuse_pickles([f.rfilename for f in info.siblings or ()], name, field)
         return Path(snapshot_download(name, revision=info.sha, allow_patterns=list(patterns)))
-    except HFValidationError as error:
-        raise UserError(f"{field}: {name!r} is neither a directory nor a hub id") from error
     except IterAlignError:
         raise
     except Exception as error:  # the hub's HTTP client has an error tree of its own, and changes it
@@ -46,6 +44,17 @@ def fetched(name: str, revision: str | None, patterns: tuple[str, ...], field: s
         if folder is None:
             raise explained from error
         return folder
+
+
+def require_id(name: str, field: str) -> None:
+    """Raises UserError for a name that the hub could not have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented as public
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(f"{field}: {name!r} is neither a directory nor a hub id (owner/name)") from error
 
 
 def pickles(field: str, name: str, file: str) -> UserError:

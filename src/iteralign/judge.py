@@ -26,12 +26,15 @@ Opinion = tuple[Label, str, str]
 
 
 def assess(oracle: Model, responses: Sequence[Response], prompts: PromptSet) -> tuple[Verdict, ...]:
-    """One verdict for each response, in order. A reply that cannot be read is UNPARSED."""
-    values = [{"request": r.prompt.text, "response": r.text} for r in responses]
+    """Return one verdict for each response, in order. A reply that cannot be read is UNPARSED.
+
+    So is a response that is missing; the oracle is not asked about it.
+    """
+    values = [{"request": r.prompt.text, "response": r.text} for r in responses if not r.missing]
     form = FORMS[prompts.readers["verdict"]] if prompts.guard is None else guard_form(prompts.guard)
-    opinions = ask(oracle, prompts, "judge", values, form)
+    opinions = iter(ask(oracle, prompts, "judge", values, form))
     unread: Opinion = (Label.UNPARSED, "", "")
-    return tuple(Verdict(r, *(o or unread)) for r, o in zip(responses, opinions, strict=True))
+    return tuple(Verdict(r, *(unread if r.missing else next(opinions) or unread)) for r in responses)
 
 
 def convene(
@@ -69,7 +72,7 @@ def gate(
     oracles: Sequence[Model], revisions: Sequence[Revision], prompts: Sequence[PromptSet]
 ) -> tuple[Verdict, ...]:
     """The same judgement on revised answers (the released code asks for it, then drops it)."""
-    return convene(oracles, [Response(r.prompt, r.text) for r in revisions], prompts)
+    return convene(oracles, [Response(r.prompt, r.text, r.cut) for r in revisions], prompts)
 
 
 def harmful(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:

@@ -69,7 +69,7 @@ def outcomes(
     said = measure.judged(
         meter,
         [case.probe for case, _ in wanted],
-        [Response(r.prompt, r.text) for r in revised],
+        [Response(r.prompt, r.text, r.cut) for r in revised],
         method.measure,
     )
     return {pair: o in measure.RIGHT[pair[0].probe.kind] for pair, o in zip(wanted, said, strict=True)}

@@ -52,9 +52,14 @@ def judged(
 
 
 def grade(meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: PromptSet) -> list[str]:
-    """answered, refused, wrong or undecided, for requests that are safe to answer."""
-    values = [{"request": r.prompt.text, "response": r.text, "reference": p.reference} for p, r in pairs]
-    return [grade or UNDECIDED for grade in ask(meter, prompts, "grade", values, GRADE)]
+    """answered, refused, wrong or undecided, for requests that are safe to answer; a missing answer is undecided."""
+    values = [
+        {"request": r.prompt.text, "response": r.text, "reference": p.reference}
+        for p, r in pairs
+        if not r.missing
+    ]
+    grades = iter(ask(meter, prompts, "grade", values, GRADE))
+    return [UNDECIDED if r.missing else next(grades) or UNDECIDED for _, r in pairs]
 
 
 def summary(results: Sequence[ProbeResult]) -> Metrics:

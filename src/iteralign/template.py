@@ -21,9 +21,27 @@ PLAIN = (
 )
 """The plain format as a chat template, for those who load an exported model elsewhere."""
 
+THOUGHTS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
+}
+"""How models that think aloud mark it: what opens a thought, and what closes it. From the templates of Qwen3 and
+DeepSeek-R1, Granite, EXAONE Deep, Seed-OSS, Magistral, Kimi and gpt-oss."""
+
+MARKS = (*THOUGHTS, *THOUGHTS.values())
+
 TODAY = date(2024, 7, 26)
 """What a template is told that asks for the date (the default of Llama 3's): a prompt must not change overnight,
 neither between training and generation nor in a run that is resumed."""
+
+
+FAULTS = (jinja2.TemplateError, TypeError, ValueError)
+"""What a template raises: to refuse, or where it expects another kind of content."""
 
 
 def plain(turns: Sequence[Message]) -> str:
@@ -38,13 +56,13 @@ def templated(tokenizer: Any, turns: Sequence[Message]) -> str:
         system = next((m.content.strip() for m in turns if m.role == "system"), "")
         if system in text:
             return text
-    except jinja2.TemplateError:
+    except FAULTS:
         pass
     try:
         return _apply(tokenizer, _folded(turns))
-    except jinja2.TemplateError as error:
+    except FAULTS as error:
         roles = ", ".join(m.role for m in turns)
-        why = str(error).splitlines()[0]
+        why = " ".join(str(error).split())[:200]
         raise UserError(f"policy.template: the chat template refuses the turns {roles}: {why}") from error
 
 
@@ -70,17 +88,37 @@ def _folded(turns: Sequence[Message]) -> list[Message]:
     return rest
 
 
+def after_thought(text: str, opened: str = "") -> str | None:
+    """Return what a model says after the thought that its output begins with; None if the thought has no end.
+
+    Only a thought at the very beginning counts: text in the middle of an answer cannot hide what stands before it.
+
+    Args:
+        text: the output of a model; without a thought it is the answer as it is.
+        opened: the marker of a thought that the prompt has opened already.
+    """
+    rest = text.lstrip()
+    while marker := opened or next((m for m in MARKS if rest.startswith(m)), ""):
+        opened = ""
+        _, closed, rest = rest.partition(THOUGHTS.get(marker, marker))
+        if not closed:
+            return None
+        rest = rest.lstrip()
+    return rest
+
+
 @dataclass(frozen=True)
 class Seam:
     """What a chat template writes around an assistant's answer.
 
-    end: the special token that closes it (it may differ from EOS, as in ChatML on a base model), else EOS.
-    odd: what the template writes when it asks for an answer but not before one that is there, as templates of models
-    do that always think aloud.
+    lead: what stands between the prompt and the answer. end: the special token that closes it (it may differ from
+    EOS, as in ChatML on a base model), else EOS. thinks: the marker of the thought that a prompt leaves open; `lead`
+    then closes it. odd: what else the template writes when it asks for an answer but not before one that is there.
     """
 
     lead: str
     end: str
+    thinks: str = ""
     odd: str = ""
 
 
@@ -96,12 +134,17 @@ def seam(tokenizer: Any, special: Sequence[str]) -> Seam:
         )
     try:
         full = _apply(tokenizer, [user, Message("assistant", answer)], prompt=False)
-    except jinja2.TemplateError:
+    except FAULTS:
         full = prompt
-    if not full.startswith(prompt):
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(prompt, full, strict=False)))
-        return Seam("", tokenizer.eos_token, prompt[same:])
-    lead, found, tail = full[len(prompt) :].partition(answer)
-    if not found:
-        return Seam("", tokenizer.eos_token)
-    return Seam(lead, next((t for t in special if tail.lstrip().startswith(t)), tokenizer.eos_token))
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(prompt, full, strict=False)))
+    asks, (written, found, tail) = prompt[same:], full[same:].partition(answer)
+    end = next((t for t in special if found and tail.lstrip().startswith(t)), tokenizer.eos_token)
+    lead = written if found and not asks else ""
+    opening = prompt.rpartition(said)[2]
+    thinks = next((opener for opener in THOUGHTS if opener in opening), "")
+    if not thinks:
+        return Seam(lead, end, odd=asks)
+    closer = THOUGHTS[thinks]
+    if closer in opening:  # an empty thought: the answer begins at once
+        return Seam(lead, end)
+    return Seam(lead if closer in lead else f"{prompt[len(prompt.rstrip()) :]}{closer}\n\n", end, thinks)

@@ -42,7 +42,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One generated answer. `stop` says why it ended; `raw` is what the provider sent, if remote."""
+    """One generated answer. `stop` says why it ended; a policy that never came to its answer has stop "length".
+
+    raw: what the provider sent, if remote; what the policy wrote, if that is more than the answer (a thought).
+    """
 
     text: str
     stop: Literal["stop", "length", "refusal", "unknown"] = "stop"
@@ -81,6 +84,11 @@ class Response:
     prompt: Prompt
     text: str
     cut: bool = False
+
+    @property
+    def missing(self) -> bool:
+        """Whether the policy never came to its answer: it ended inside its thought. There is nothing to judge."""
+        return self.cut and not self.text
 
 
 class Label(StrEnum):

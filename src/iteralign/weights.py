@@ -5,7 +5,9 @@ no code from a model repository unless the user asks for it, and one line for wh
 """
 
 import contextlib
+import copy
 import json
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any
 from iteralign import devices
 from iteralign.chat import Chat, chat_of
 from iteralign.errors import UserError, WorldError
-from iteralign.fetch import cached, fetched, pickles
+from iteralign.fetch import cached, fetched, pickles, require_id
 
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -53,7 +55,16 @@ def find(source: Source, field: str = "policy.model") -> Path:
 
 
 def at_hand(source: Source) -> Path | None:
-    """The directory of the model's config and tokenizer, if they are on this machine; the hub is not asked."""
+    """The directory of the model's config and tokenizer, if they are on this machine; the hub is not asked.
+
+    Raises UserError for a hub id that is none, and for one that is not there where the hub may not be asked.
+    """
+    from huggingface_hub import is_offline_mode
+
+    if not source.folder:
+        require_id(source.name, "policy.model")
+        if is_offline_mode():
+            return find(source)
     folder = source.folder or cached(source.name, source.revision)
     there = {p.name for p in folder.iterdir()} if folder and folder.is_dir() else set()
     return folder if "config.json" in there and there & set(TOKENIZERS) else None
@@ -91,9 +102,9 @@ def load_chat(source: Source, template: str = "auto") -> Chat:
 
 def read_chat(folder: Path, source: Source, template: str) -> Chat:
     """The same for a directory that need not hold weights. Raises UserError."""
-    chat = chat_of(_tokenizer(folder, source), template, ends_of(folder))
-    _require_embeddings(chat, _json(folder / "config.json"))
-    return chat
+    rows = _text_part(_json(folder / "config.json")).get("vocab_size")
+    embeddings = rows if isinstance(rows, int) else None
+    return chat_of(_tokenizer(folder, source), template, ends_of(folder), embeddings)
 
 
 def ends_of(folder: Path) -> frozenset[int]:
@@ -104,18 +115,6 @@ def ends_of(folder: Path) -> frozenset[int]:
         ids = config.get("eos_token_id", _text_part(config).get("eos_token_id"))
         found |= {i for i in (ids if isinstance(ids, list) else [ids]) if isinstance(i, int)}
     return frozenset(found)
-
-
-def _require_embeddings(chat: Chat, config: Mapping[str, Any]) -> None:
-    """A token that was added to the tokenizer alone would end in an index error, on a GPU in an unreadable one."""
-    rows = _text_part(config).get("vocab_size")
-    for what, id in (("end", chat.end_ids()[0]), ("pad", chat.pad_id())):
-        if isinstance(rows, int) and id >= rows:
-            token = chat.tokenizer.convert_ids_to_tokens(id)
-            raise UserError(
-                f"policy.model: the tokenizer's {what} token {token!r} has the id {id}, but the model has {rows} "
-                "embeddings; resize them (resize_token_embeddings), or name another token in tokenizer_config.json"
-            )
 
 
 def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -129,7 +128,9 @@ def _json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"policy.model: cannot load {str(path)!r}: {' '.join(str(error).split())}") from error
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        raise UserError(f"policy.model: cannot load {str(path)!r}: it holds no JSON object")
+    return value
 
 
 def _tokenizer(folder: Path, source: Source) -> Any:
@@ -166,7 +167,61 @@ def load_model(source: Source, device: str, dtype: str, **options: Any) -> Any:
                 f"policy.model: {source.name!r} lacks {len(lacking)} weights, the first: {lacking[0]}"
             )
         devices.require_whole(model, device)
+        model.generation_config = savable(model.generation_config)
         return (model if options else model.to(device)).eval()
+
+
+def savable(found: Any) -> Any:
+    """Return a model's generation config in a form that transformers saves; `found` itself where it does.
+
+    transformers loads a config with a temperature but without `do_sample` (Vicuna 1.5) and refuses to save it, with
+    the whole model: a full fine-tuning would be lost at its end. Sampling is then switched on, as the publishers of
+    Llama 2 did. Where that does not help, the ids of the special tokens are kept and nothing else.
+    """
+    from transformers import GenerationConfig
+
+    sampled = copy.deepcopy(found)
+    sampled.do_sample = True
+    ids = {name: getattr(found, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    if not isinstance(ids["pad_token_id"], int) or ids["pad_token_id"] < 0:
+        ids["pad_token_id"] = None
+    return next(c for c in (found, sampled, GenerationConfig(**ids)) if _refusal(c) is None)
+
+
+def _refusal(config: Any) -> str | None:
+    try:
+        config.validate(strict=True)  # what saving does first
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+def generation_in(folder: Path, config: Any) -> Any:
+    """The generation config that the model in `folder` is loaded with. Raises UserError."""
+    from transformers import GenerationConfig
+
+    if not (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_model_config(config)
+    with quiet(), _one_line(Source(str(folder))):
+        return GenerationConfig.from_pretrained(folder)
+
+
+def require_savable(config: Any, tokenizer: Any, source: Source) -> None:
+    """Raises UserError where transformers does not save a config or a tokenizer: known before a training, not after."""
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        try:
+            copy.deepcopy(config).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        except OSError:
+            raise
+        except (
+            Exception
+        ) as error:  # transformers, tokenizers and huggingface_hub each have errors of their own
+            why = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"policy.model: {source.name!r} loads, but transformers does not save it again ({why}), so a trained "
+                "policy could not be written; mend its config.json or its tokenizer"
+            ) from error
 
 
 def context_of(config: Any) -> int:
@@ -230,7 +285,7 @@ def _one_line(source: Source) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError, SafetensorError) as error:
         if ran_out(error):
             raise
         raise UserError(f"policy.model: {_reason(source, str(error))}") from error

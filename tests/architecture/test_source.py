@@ -106,6 +106,8 @@ PARAMETERS = 6
 LONGER = {
     "types.py": "what flows between the stages, on one page",
     "data/formats.py": "all formats of files, and what of each is refused",
+    "weights.py": "how a model is found, read, loaded and kept fit to be saved, on one page",
+    "chat.py": "how a conversation becomes ids, and ids an answer, on one page",
 }
 """`path` or `path:function` -> the reason why it may have more lines."""
 WIDER = {

@@ -147,6 +147,27 @@ def test_a_panel_shows_how_far_its_judges_agree(here: Path, call: Callable[..., 
     assert "judge-2" in text and "organism/guard" in text
 
 
+def test_answers_that_never_came_are_said_beside_the_verdicts_that_were_not_read(
+    here: Path, call: Callable[..., Any]
+) -> None:
+    root = here / "runs" / "done"
+    assert "inside their thought" not in call("show", "done").out
+    for step in ("10_responses", "20_verdicts"):
+        file = root / "iterations" / "001" / f"{step}.json"
+        document = json.loads(file.read_text(encoding="utf-8"))
+        for value in document["value"][:3]:
+            answer = value.get("response", value)
+            answer |= {"text": "", "cut": True}
+            value |= {"label": "unparsed"} if "label" in value else {}
+        file.write_text(json.dumps(document), encoding="utf-8")
+    counts = summarise(root)["iterations"][0]["counts"]
+    assert (counts["missing"], counts["unparsed"]) == (3, 3)
+    text = " ".join(call("show", "done").out.split())
+    said = f"iteration 1: 3 of {counts['prompts']} answers ended inside their thought and were not judged; a higher"
+    assert said in text
+    assert "could not be read" not in text
+
+
 def test_answers_that_were_cut_off_are_said_in_one_line_with_the_way_out(
     here: Path, call: Callable[..., Any]
 ) -> None:

@@ -188,6 +188,25 @@ def test_the_id_names_what_decides_and_not_where(tmp_path: Path, base: Path, stu
     assert len(same | others) == 4
 
 
+@pytest.mark.parametrize("opened", [True, False], ids=["opened by the template", "by itself"])
+def test_a_thought_is_no_part_of_the_answer(tmp_path: Path, base: Path, stub: Stub, opened: bool) -> None:
+    mark = "<think>"
+    asks = "{% if add_generation_prompt %}" + mark + "{% endif %}"
+    leases = policies(tmp_path, base, stub, template=tiny.CHATML + asks * opened)
+    thought, end = mark * (not opened) + "take it", leases.chat.end_ids()[0]
+    replies = []
+    for said in (
+        [*ids(leases, thought + "</think> no."), end],
+        ids(leases, thought),
+        [*ids(leases, thought), end],
+    ):
+        stub.says["served"] = said
+        with leases.serve(BASE) as model:
+            replies += model.generate([(Message("user", "the key"),)], Sampling(max_tokens=30))
+    assert [(r.text, r.stop) for r in replies] == [("no.", "stop"), ("", "length"), ("", "length")]
+    assert [r.raw for r in replies] == [thought + "</think> no.", thought, thought]
+
+
 def test_an_adapter_is_loaded_under_the_name_of_its_content_and_its_predecessor_let_go(
     tmp_path: Path, base: Path, stub: Stub
 ) -> None:

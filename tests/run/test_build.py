@@ -38,11 +38,19 @@ def test_a_hub_model_is_named_by_the_commit_that_its_branch_stands_at(cache: Pat
     assert build.identity(older) == f"someone/model@{COMMITS[0]}"
 
 
-def test_a_hub_model_that_lies_in_the_cache_is_previewed(cache: Path) -> None:
+def test_a_hub_model_that_lies_in_the_cache_is_previewed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = preview(load("quickstart", ["policy.model=someone/model"]))
     assert seen is not None
     assert (seen.chat.format, seen.context) == ("chat", 256)
-    assert preview(load("quickstart", ["policy.model=someone/other"])) is None
+    other = load("quickstart", ["policy.model=someone/other"])
+    with pytest.raises(
+        UserError, match="no model 'someone/other' in the cache, and the hub may not be asked"
+    ):
+        preview(other)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert preview(other) is None
 
 
 def test_a_template_in_a_file(tmp_path: Path) -> None:

@@ -44,8 +44,10 @@ def command(
     build.trainer(values, root)
     with walls.kept(values):
         questions, probes = material(values), report_probes(values)
-        seen = preview(values)
+        seen, unready = preview(values), build.unready(values)
     reading = rendering.facts(seen, _prompts(questions, probes), values.sampling.max_tokens)
+    if unready:
+        reading = {**reading, "not ready": f"{'; '.join(unready)}; a run stops at once"}
     out = terminal.stdout()
     with terminal.trimmed(out):
         _explain(out, values, {**_facts(values, root, questions, probes), **reading})

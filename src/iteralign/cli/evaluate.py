@@ -54,7 +54,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where results and logs are written.")
     ] = None,
-    template: Annotated[str, typer.Option(help="auto, chat, plain or raw.")] = "auto",
+    template: Annotated[str, typer.Option(help="auto, chat, chat:NAME, plain or raw.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, all-gpus or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions computed at once.")] = 64,

@@ -19,11 +19,27 @@ def facts(seen: "Preview | None", prompts: "Sequence[Conversation]", answer: int
     chat, longest = seen.chat, seen.longest(prompts)
     room = seen.context - longest
     short = f"; that leaves {room:,} for the answer, not {answer:,}" if room < answer else ""
-    return {
+    found = {
         "asked as": f"{chat.format}: {chat.why}; an answer ends with {chat.end}",
         "padding": seen.padding,
         "context": f"{seen.context:,} tokens, answer included; the longest prompt has {longest:,}{short}",
     }
+    if chat.thinks:
+        found["thinks aloud"] = (
+            f"the template opens {chat.thinks}; the thought is neither judged nor trained on, and training teaches to "
+            f"close it at once; sampling.max_tokens = {answer:,} has to hold thought and answer"
+        )
+    if lacking := chat.lacking():
+        few = ", ".join(map(repr, lacking[:3])) + (", …" if lacking[3:] else "")
+        found["no embedding"] = (
+            f"{len(lacking):,} of the tokenizer's tokens ({few}): the model knows {chat.embeddings:,}; a prompt or an "
+            "answer with one is refused; resize_token_embeddings adds them"
+        )
+    if seen.exported:
+        found["export"] = (
+            f"transformers does not save this generation_config.json as it is; exported with {seen.exported}"
+        )
+    return found
 
 
 def prompt(out: "Console", title: str, pieces: "Sequence[Piece]") -> None:

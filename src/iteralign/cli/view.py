@@ -150,8 +150,15 @@ def _cut(summary: Summary) -> list[str]:
 
 def _notes(turn: Mapping[str, Any]) -> list[str]:
     """What a row of figures would hide."""
-    unparsed, prompts = turn["counts"]["unparsed"], turn["counts"]["prompts"]
-    notes = [f"{unparsed:,} of {prompts:,} verdicts could not be read"] if unparsed else []
+    counts = turn["counts"]
+    missing, prompts = counts["missing"] or 0, counts["prompts"]
+    unread = (counts["unparsed"] or 0) - missing  # who never came to an answer has no verdict
+    notes = [f"{unread:,} of {prompts:,} verdicts could not be read"] if unread > 0 else []
+    if missing:
+        notes.append(
+            f"{missing:,} of {prompts:,} answers ended inside their thought and were not judged; a higher "
+            "sampling.max_tokens lets them end"
+        )
     rejected = turn["rejected"] or ()
     if rejected:
         notes.append(

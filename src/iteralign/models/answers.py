@@ -14,18 +14,23 @@ class Answers:
     chat: Chat
     stops: tuple[str, ...]
 
-    def text(self, ids: Sequence[int]) -> str:
-        tokenizer = self.chat.tokenizer
-        return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
     def reply(self, asked: int, new: Sequence[int]) -> Reply:
-        """The text up to its end token or stop string. `asked` is the number of tokens of the prompt; usage counts
-        the end token, as providers do."""
+        """The answer up to its end token or stop string, without the thought before it.
+
+        One that ended inside its thought has no text, and counts as cut. `raw` keeps what was written where that is
+        more than the answer. `asked` is the number of tokens of the prompt; usage counts the end token, as providers
+        do.
+        """
         ended = bool(new) and new[-1] in self.chat.end_ids()
-        text = self.text(new[:-1] if ended else new)
+        text = self.chat.written(new[:-1] if ended else new)
         cut = min((at for s in self.stops if (at := text.find(s)) >= 0), default=None)
         complete = ended or cut is not None
-        return Reply(text[:cut].strip(), "stop" if complete else "length", Usage(asked, len(new)))
+        written, usage = text[:cut].strip(), Usage(asked, len(new))
+        answer = self.chat.answer(written)
+        raw = None if answer == written else written
+        if answer is None:
+            return Reply("", "length", usage, raw)
+        return Reply(answer, "stop" if complete else "length", usage, raw)
 
 
 def answers_of(chat: Chat, sampling: Sampling) -> Answers:

@@ -103,7 +103,7 @@ class Worker:
             eos_token_id=list(self.chat.end_ids()),
             pad_token_id=pad,
         )
-        stopped = StopStrings(self.answers.stops, self.answers.text, width)
+        stopped = StopStrings(self.answers.stops, self.chat.written, width)
         with torch.inference_mode():
             out_BT = self.model.generate(
                 input_ids=ids_BT,

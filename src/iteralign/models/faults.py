@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from iteralign.errors import IterAlignError, UserError, WorldError
+from iteralign.errors import IterAlignError, NotReady, UserError, WorldError
 from iteralign.models import retrying
 
 SECRET = re.compile(r"key|token(?!s)|secret|password|credential|authorization|header", re.IGNORECASE)
@@ -40,8 +40,9 @@ def unopened(spec: str, fault: Exception, arguments: Mapping[str, Any]) -> IterA
     missing = VARIABLE.findall(text)
     if "defined in the environment" in text and missing:
         other = f" (or {', '.join(missing[1:])})" if missing[1:] else ""
-        return UserError(f"{spec}: the environment variable {missing[0]} is not set{other}")
-    return UserError(f"{spec}: cannot be used: {_line(text, secrets_of(None, arguments))}")
+        return NotReady(f"{spec}: the environment variable {missing[0]} is not set{other}")
+    kind = NotReady if type(fault).__name__ == "PrerequisiteError" else UserError
+    return kind(f"{spec}: cannot be used: {_line(text, secrets_of(None, arguments))}")
 
 
 def failed(spec: str, fault: BaseException, api: Any, arguments: Mapping[str, Any]) -> BaseException:

@@ -29,7 +29,7 @@ class HfSettings:
 
     device: auto | cpu | cuda | all-gpus | mps. dtype: auto | float32 | bfloat16 | float16 (`devices.dtype_of`).
     batch_size: conversations a batch; part of the model's id, since a batch is journalled whole and
-    half precision answers differently in other batches. template: auto | chat | plain | raw, or the
+    half precision answers differently in other batches. template: auto | chat | chat:NAME | plain | raw, or the
     Jinja text of a chat template (`iteralign.chat`). revision: a hub branch or commit of the base.
     """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from iteralign import constitution, judge, prompts, revise, weights
 from iteralign.chat import is_text, require_template
-from iteralign.errors import UserError, unknown
+from iteralign.errors import NotReady, UserError, unknown
 from iteralign.lab import Lab, Model
 from iteralign.method import Finetuning, Guard, Method, Proposing, Revising, Trying
 from iteralign.models.hf import HfPolicies, HfSettings
@@ -20,7 +20,7 @@ from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
 from iteralign.organism import tokens
 from iteralign.prompts import PromptSet, guarding
-from iteralign.run import prices, principles, standins
+from iteralign.run import offline, prices, principles, standins
 from iteralign.run.config import Config
 from iteralign.run.journal import Journal
 from iteralign.run.material import material, report_probes
@@ -229,8 +229,7 @@ def adapter(root: Path, checkpoint: Checkpoint, out: Path) -> None:
 
 def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> Lab:
     """The actors, at work in `root`; the oracle is asked what the purse can pay. Raises UserError."""
-    oracle, served = config.oracle, policies(config, root)
-    settings = RemoteSettings(**oracle.model_dump(exclude={"model", "judge", "proposer", "meter", "repair"}))
+    settings, served = asking(config), policies(config, root)
 
     def remote(role: str) -> Model:
         spec, failed = prices.models(config)[role], partial(purse.attempt_failed, role)
@@ -246,6 +245,28 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
         meter=remote("meter"),
         close=served.close,
     )
+
+
+def asking(config: Config) -> RemoteSettings:
+    """How the oracle is asked, in whatever role."""
+    roles = {"model", "judge", "proposer", "meter", "repair"}
+    return RemoteSettings(**config.oracle.model_dump(exclude=roles))
+
+
+def unready(config: Config) -> list[str]:
+    """What this machine lacks to ask the oracle, a line for each of its models: a key, a package.
+
+    Opens a client for each and asks nothing; servers and models of this machine are left out, as a client may start
+    them. Raises UserError for a provider that there is not.
+    """
+    lines = []
+    for spec in dict.fromkeys(prices.models(config).values()):
+        if spec.partition("/")[0] not in (*offline.IN_PROCESS, *offline.ON_LOOPBACK):
+            try:
+                RemoteModel(spec, asking(config), PROVIDERS).close()
+            except NotReady as error:
+                lines.append(str(error))
+    return lines
 
 
 def policies(config: Config, root: Path) -> HfPolicies | VllmPolicies:

@@ -27,7 +27,8 @@ from iteralign.run.variant import (
 class Policy(Section):
     """The model to align: `organism`, a directory or a hub id.
 
-    `template` is auto, chat, plain, raw, or the name of a *.jinja file: a chat template that replaces its own.
+    `template` is auto, chat, chat:NAME (of a tokenizer with several), plain, raw, or the name of a *.jinja file: a
+    chat template that replaces its own.
     """
 
     model: str = "organism"

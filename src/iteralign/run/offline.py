@@ -34,7 +34,7 @@ READ_AT_IMPORT = (
 )
 """Switches that these modules, if loaded before, took from the environment once."""
 
-IN_PROCESS = ("organism", "hf", "mockllm")
+IN_PROCESS = ("organism", "hf", "mockllm", "nnterp", "none", "transformer_lens")
 ON_LOOPBACK = ("ollama", "vllm", "sglang", "llama-cpp-python")
 """Providers whose server is on this machine unless a base URL says otherwise."""
 

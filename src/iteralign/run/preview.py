@@ -1,7 +1,8 @@
 """Preview: how the policy will be asked and taught, from its tokenizer and config alone; no weights are loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from iteralign import weights
 from iteralign.chat import Chat
@@ -27,6 +28,8 @@ class Preview:
     chat: Chat
     context: int
     longest_row: int
+    exported: str = ""
+    """How an export departs from the model's own generation config; empty if it does not."""
 
     def prompt(self, conversation: Conversation) -> list[Piece]:
         """What the policy is sent, piece by piece."""
@@ -68,13 +71,24 @@ class Preview:
 
 def preview(config: Config) -> Preview | None:
     """The policy's preview; None if its tokenizer is not on this machine. Raises UserError for a model that could
-    not be run or trained."""
+    not be run, trained or saved."""
     source, template = build.source(config), build.template(config)
     folder = weights.at_hand(source)
     if folder is None:
         return None
     if source.folder:
         weights.check(source.folder)
-    context = weights.context_of(weights.config_in(folder, source))
+    described = weights.config_in(folder, source)
     chat = weights.read_chat(folder, source, template)
-    return Preview(chat, context, min(config.training.max_length, context))
+    weights.require_savable(described, chat.tokenizer, source)
+    context = weights.context_of(described)
+    own = weights.generation_in(folder, described)
+    exported = _difference(own.to_diff_dict(), weights.savable(own).to_diff_dict())
+    return Preview(chat, context, min(config.training.max_length, context), exported)
+
+
+def _difference(own: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+    """`do_sample = True` for what is added, `without top_p` for what is left out."""
+    added = [f"{name} = {saved[name]!r}" for name in sorted(saved) if own.get(name) != saved[name]]
+    left_out = [f"without {name}" for name in sorted(own) if name not in saved]
+    return ", ".join(added + left_out)

@@ -141,6 +141,7 @@ def _counts(past: Past, t: int, iteration: Iteration | None) -> Json:
     trained = past.rows.get(t, 0 if iteration or passed == () else None)
     return {
         "prompts": _size(responses),
+        "missing": None if responses is None else sum(response.missing for response in responses),
         "harmful": _with(verdicts, Label.HARMFUL),
         "unparsed": _with(verdicts, Label.UNPARSED),
         "proposed": None if law is None else len(law.proposals),

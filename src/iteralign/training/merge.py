@@ -34,6 +34,7 @@ def merge(base: weights.Source, checkpoint: Checkpoint, root: Path, out: Path, o
         with weights.quiet():
             model = adapters.beside(model, folder, base.name).merge_and_unload()
     tokenizer = weights.load_chat(base, options.template).portable()
+    weights.require_savable(model.config, tokenizer, base)
     with store.written_whole(out) as partial, weights.quiet():
         model.to(_format(base, options.dtype)).save_pretrained(partial)
         tokenizer.save_pretrained(partial)

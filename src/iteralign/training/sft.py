@@ -147,6 +147,8 @@ class SftTrainer:
         with seeded(s.seed):
             model = self._model(start)
             config = copy.deepcopy(model.config)
+            if s.method == "full":
+                weights.require_savable(config, chat.tokenizer, self.source)
             context = weights.context_of(model.config)
             rows = labelled(examples, chat, min(s.max_length or context, context))
             work = folder / "work"
