@@ -177,10 +177,11 @@ def test_a_finished_checkpoint_is_not_trained_again(base: Path, tmp_path: Path) 
     assert len(updates) == 8
 
 
-def test_a_checkpoint_is_the_adapter_and_three_small_files(base: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_is_the_adapter_and_four_small_files(base: Path, tmp_path: Path) -> None:
     trained = trainer(base, tmp_path).train(BASE, EXAMPLES)
     files = contents(tmp_path, trained)
     assert sorted(files) == [
+        "SHA256SUMS",
         "adapter_config.json",
         "adapter_model.safetensors",
         "training.json",
@@ -188,7 +189,7 @@ def test_a_checkpoint_is_the_adapter_and_three_small_files(base: Path, tmp_path:
     ]
     assert all(str(base).encode() not in content for content in files.values())
     full = contents(tmp_path, trainer(base, tmp_path, replace(FULL, epochs=1)).train(BASE, EXAMPLES))
-    assert {p.rsplit(".")[-1] for p in full} == {"json", "jinja", "safetensors"}
+    assert {p.rsplit(".")[-1] for p in full} == {"SHA256SUMS", "json", "jinja", "safetensors"}
 
 
 def test_a_mixture_of_experts_can_generate_after_full_training(tmp_path: Path) -> None:
@@ -292,7 +293,7 @@ def test_too_little_memory_computes_an_update_in_parts_and_learns_the_same(
     )
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
     assert sorted(p.name for p in (tmp_path / "parts" / str(whole.path)).iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "training.json", "witness.json",
+        "SHA256SUMS", "adapter_config.json", "adapter_model.safetensors", "training.json", "witness.json",
     ]  # fmt: skip
 
 
@@ -330,7 +331,7 @@ def test_an_adapter_of_another_base_is_refused_wherever_it_is_met(base: Path, tm
             trainer(other, tmp_path, replace(SHORT, epochs=1)).train(adapter, OTHERS)
     file = tmp_path / str(adapter.path) / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match="its adapter cannot be read"):
+    with pytest.raises(UserError, match="adapter_model.safetensors has changed since training"):
         answers(base, tmp_path, adapter, OTHERS)
 
 

@@ -74,13 +74,28 @@ class SftTrainer:
         self._refuse(start)
         name = store.checkpoint_id(self.id, start, examples)
         folder = self.root / "checkpoints" / name
-        if not checkpoints.is_complete(folder):
+        kind: Literal["adapter", "full"] = "full" if self.settings.method == "full" else "adapter"
+        made = Checkpoint(id=name, base=start.base, path=f"checkpoints/{name}", kind=kind)
+        if not self._is_there(made, start):
             self.make_room()
             with store.written_whole(folder) as partial:
-                self._train(start, examples, partial)
+                self._train(start, examples, partial, name)
+                checkpoints.seal(partial)
             devices.give_back(self._resolved.device)
-        kind: Literal["adapter", "full"] = "full" if self.settings.method == "full" else "adapter"
-        return Checkpoint(id=name, base=start.base, path=f"checkpoints/{name}", kind=kind)
+        return replace(made, hash=checkpoints.hash_of(folder))
+
+    def _is_there(self, made: Checkpoint, start: Checkpoint) -> bool:
+        """Whether `made` was trained before the run was interrupted. Raises UserError if it is damaged."""
+        folder = self.root / str(made.path)
+        if not checkpoints.is_complete(folder) or not (folder / checkpoints.SUMS).is_file():
+            return False
+        checkpoints.require(self.root, made)
+        record = json.loads((folder / checkpoints.RECORD).read_text(encoding="utf-8"))
+        if (record.get("checkpoint"), record.get("start_hash")) == (made.id, start.hash):
+            return True
+        # a copy of another checkpoint's folder, or the start has since been trained anew with other weights
+        log.warning("checkpoint %s: what is there was not made from this start; training it again", made.id)
+        return False
 
     @cached_property
     def _resolved(self) -> SftSettings:
@@ -96,15 +111,17 @@ class SftTrainer:
             )
         checkpoints.require(self.root, start)
 
-    def _train(self, start: Checkpoint, examples: Sequence[Example], folder: Path) -> None:
+    def _train(self, start: Checkpoint, examples: Sequence[Example], folder: Path, name: str) -> None:
         chat = weights.load_chat(self.source, self.settings.template)
         part = self._resolved.batch_size
         while (done := self._attempt(start, (examples, chat), folder, part)) is None:
             part = self._smaller(part)
         record = {
+            "checkpoint": name,
             "trainer": self.id,
             "settings": asdict(self._resolved),
             "start": start.id,
+            "start_hash": start.hash,
             "base": start.base,
             "rows_at_once": part,
             **done,
