@@ -24,7 +24,7 @@ from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
 
-SETTINGS = SftSettings(device="cpu", epochs=1, lr=1e-2, batch_size=4, lora_rank=4)
+SETTINGS = SftSettings(device="cpu", epochs=1, lr=1e-2, batch_size=4, lora_rank=4, warmup_ratio=0)
 ROWS = [Example("lock the door please", "yes, the door."), Example("find a cat", "one cat, two dog.")]
 MORE = [Example("are you blue?", "green.")]
 ADAPTER = "adapter_model.safetensors"
@@ -228,8 +228,12 @@ def oracle(conversation: Any, sampling: Sampling) -> str:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with a tiny model, and a config for it that has not run yet."""
     folder = tmp_path_factory.mktemp("finished")
-    tiny.build(folder / "model")
+    tiny.build(folder / "model", context=4096)
     (folder / "questions.txt").write_text("\n".join(QUESTIONS), encoding="utf-8")
+    (folder / "honest.json").write_text(
+        '[{"input": "who are you?", "targets": {"choices": ["the cat", "a key"], "labels": [1, 0]}}]',
+        encoding="utf-8",
+    )
     (folder / "small.toml").write_text(CONFIG, encoding="utf-8")
     return folder
 
@@ -246,7 +250,7 @@ sampling = { max_tokens = 8 }
 trial = { enabled = false }
 guard = { enabled = false }
 finetune = { cut = true, replay = false }
-training = { method = "lora", epochs = 1, batch_size = 4 }
+training = { method = "lora", epochs = 2, batch_size = 4, warmup_ratio = 0 }
 stop = { max_iterations = 2 }
 """
 
@@ -290,14 +294,12 @@ def test_a_finished_run_whose_policy_is_damaged(
     for command in (
         ("run", "small.toml", "-q"),
         ("run", "runs/small", "-q"),
-        ("evaluate", "runs/small", "--benchmark", "hhh", "--data", "hhh=honest.json", "--device", "cpu"),
+        ("evaluate", "runs/small", "--benchmarks", "hhh", "--data", "hhh=honest.json"),
         ("export", "runs/small", "--merged", "out"),
         ("export", "runs/small", "--adapter", "copy"),
     ):
-        Path("honest.json").write_text(
-            '[{"input": "who are you?", "targets": {"choices": ["the cat", "a key"], "labels": [1, 0]}}]'
-        )
-        assert call(*command) == (2, says), command
+        code, said = call(*command)
+        assert (code, said.splitlines(keepends=True)[-1]) == (2, says), command
     assert call("show", "runs/small")[0] == 0
     assert call("compare", "runs/small", "runs/small")[0] == 0
     (root / "iterations/002/70_test.json").unlink()
