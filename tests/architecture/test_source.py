@@ -113,6 +113,7 @@ WIDER = {
     "cli/experiment.py:command": "its parameters are the options of the command",
     "cli/ledger.py:ledger": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
+    "training/fit.py:fit": "a training has that many inputs",
 }
 """`path:function` -> the reason why it may have more parameters."""
 
