@@ -62,7 +62,7 @@ def test_who_asks_for_what_is_gone_is_told_why(tmp_path: Path) -> None:
     ):
         checkpoints.require(tmp_path, checkpoint)
     with pytest.raises(
-        UserError, match="^checkpoint b: checkpoints/b is not in the run directory; copy it back"
+        UserError, match=r"^checkpoint b: .*/checkpoints/b is missing; copy it back, or start a new run$"
     ):
         checkpoints.require(tmp_path, Checkpoint("b", "base", "checkpoints/b", "full"))
 

@@ -212,14 +212,15 @@ class Example:
 class Checkpoint:
     """A policy: a base model and, once trained, the directory of its adapter or full weights.
 
-    `id` changes whenever anything that decides its answers changes. `path` is relative to the
-    run directory.
+    `id` is a digest of what made it: trainer, starting point and rows. `path` is relative to the run directory.
+    `hash` is a digest of the trained files (`checkpoints.hash_of`), "" where nothing was trained.
     """
 
     id: str
     base: str
     path: str | None = None
     kind: Literal["base", "adapter", "full"] = "base"
+    hash: str = ""
 
 
 ProbeKind = Literal["hazard", "benign", "borderline", "fact", "corrected", "closed"]

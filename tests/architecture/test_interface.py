@@ -57,7 +57,7 @@ SIGNATURES = {
     "Model.generate": "(self, conversations, sampling, on_replies)",
     "Trainer.train": "(self, start, examples)",
     "Journal.at": "(self, t)",
-    "Checkpoint": "(id, base, path, kind)",
+    "Checkpoint": "(id, base, path, kind, hash)",
     "Constitution": "(principles)",
     "Iteration": "(t, verdicts, amendment, revisions, accepted, trained, policy, metrics, rolled_back)",
     "Lab": "(serve, judge, proposer, trainer, meter, panel, close)",

@@ -58,7 +58,7 @@ COMPOSERS = {
     "run/benchdata.py": {"benchmarks", "data", "organism"},  # and for what they ask
     "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
     "run/pruning.py": {"checkpoints"},  # whose weights leave the disk
-    "cli/export.py": {"checkpoints"},  # and who asked for those
+    "run/runner.py": {"checkpoints"},  # and the one that a run ends with is looked at
     "run/keeping.py": {"benchmarks"},  # results on disk
     "run/comparing.py": {"benchmarks"},  # and side by side
     "run/experiment/evaluating.py": {"benchmarks"},  # an experiment's results: made,
@@ -118,6 +118,7 @@ WIDER = {
     "cli/experiment.py:command": "its parameters are the options of the command",
     "cli/ledger.py:ledger": "its parameters are the options of the command",
     "cli/data.py:show": "its parameters are the options of the command",
+    "training/fit.py:fit": "a training has that many inputs",
 }
 """`path:function` -> the reason why it may have more parameters."""
 

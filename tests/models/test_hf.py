@@ -231,7 +231,7 @@ def test_a_prompt_that_does_not_fit_is_refused_and_one_that_nearly_does_is_answe
 def test_bad_settings_and_lost_checkpoints_are_one_line(root: Path) -> None:
     with policies(root).serve(checkpoint("gone")) as lost:  # a run that only replays asks nobody
         assert lost.generate([], GREEDY) == []
-        with pytest.raises(UserError, match=r"checkpoints/gone is not in the run directory; copy it back"):
+        with pytest.raises(UserError, match=r"checkpoints/gone is missing; copy it back, or start a new run"):
             lost.generate([(Message("user", "a"),)], GREEDY)
     with pytest.raises(UserError, match=r"policy\.batch_size"):
         policies(root, batch_size=0)

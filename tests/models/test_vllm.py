@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from iteralign import witness
+from iteralign import checkpoints, witness
 from iteralign.errors import UserError, WorldError
 from iteralign.models import tiny
 from iteralign.models.vllm import server as servers
-from iteralign.models.vllm.engine import Engine, digest
+from iteralign.models.vllm.engine import Engine
 from iteralign.models.vllm.policies import LOG, VllmPolicies, VllmSettings
 from iteralign.models.vllm.server import Server
 from iteralign.models.vllm.web import Web
@@ -124,7 +124,8 @@ def trained(root: Path, name: str, seen: Witness | None = SEEN) -> Checkpoint:
     (folder / "adapter_model.safetensors").write_bytes(name.encode())
     if seen is not None:
         witness.save(folder, seen)
-    return Checkpoint(name, "base", f"checkpoints/{name}", "adapter")
+    checkpoints.seal(folder)
+    return Checkpoint(name, "base", f"checkpoints/{name}", "adapter", checkpoints.hash_of(folder))
 
 
 def test_the_prompt_is_sent_as_the_ids_of_training(tmp_path: Path, base: Path, stub: Stub) -> None:
@@ -219,7 +220,7 @@ def test_an_adapter_is_loaded_under_the_name_of_its_content_and_its_predecessor_
     stub.of["one"] = said
     stub.of["two"] = said
     first = policies(tmp_path, base, stub)
-    assert first.attach(one).name == f"one-{digest(tmp_path / 'checkpoints' / 'one')}"
+    assert first.attach(one).name == f"one-{one.hash[:16]}"
     first.attach(one)
     assert stub.paths().count("/v1/load_lora_adapter") == 2, (
         "once by each; it was there already, which is no error"

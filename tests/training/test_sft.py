@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iteralign.chat import chat_of
 from iteralign.errors import UserError, WorldError
 from iteralign.models import tiny
 from iteralign.models.hf import HfPolicies, HfSettings
-from iteralign.training import quantized
-from iteralign.training.fit import ByLength
+from iteralign.training import quantized, sft
+from iteralign.training.fit import ByLength, parts
 from iteralign.training.rows import labelled
 from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
@@ -177,10 +179,11 @@ def test_a_finished_checkpoint_is_not_trained_again(base: Path, tmp_path: Path) 
     assert len(updates) == 8
 
 
-def test_a_checkpoint_is_the_adapter_and_three_small_files(base: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_is_the_adapter_and_four_small_files(base: Path, tmp_path: Path) -> None:
     trained = trainer(base, tmp_path).train(BASE, EXAMPLES)
     files = contents(tmp_path, trained)
     assert sorted(files) == [
+        "SHA256SUMS",
         "adapter_config.json",
         "adapter_model.safetensors",
         "training.json",
@@ -188,7 +191,7 @@ def test_a_checkpoint_is_the_adapter_and_three_small_files(base: Path, tmp_path:
     ]
     assert all(str(base).encode() not in content for content in files.values())
     full = contents(tmp_path, trainer(base, tmp_path, replace(FULL, epochs=1)).train(BASE, EXAMPLES))
-    assert {p.rsplit(".")[-1] for p in full} == {"json", "jinja", "safetensors"}
+    assert {p.rsplit(".")[-1] for p in full} == {"SHA256SUMS", "json", "jinja", "safetensors"}
 
 
 def test_a_mixture_of_experts_can_generate_after_full_training(tmp_path: Path) -> None:
@@ -250,6 +253,126 @@ def test_every_epoch_visits_every_row_once_among_its_like() -> None:
     assert padding(first) < 0.3 * padding(list(range(203)))
 
 
+MIXED = [*EXAMPLES, *OTHERS, Example("name the bird", "one two three " * 5), Example("who?", "I.")]
+"""Ten rows of 8 to 30 tokens; the last update of an epoch has fewer rows than the others."""
+UPDATES = {
+    "lora": replace(LORA, epochs=2, lr=1e-3),
+    "full": replace(LORA, epochs=2, lr=1e-3, method="full"),
+    "lora over two steps": replace(LORA, epochs=2, lr=1e-3, gradient_accumulation=2),
+    "full over three steps": replace(
+        LORA, epochs=2, lr=1e-3, method="full", batch_size=2, gradient_accumulation=3
+    ),
+}
+
+
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Rows and width of whatever goes through the model at once, as training goes on."""
+    from trl import SFTTrainer
+
+    step, shapes = SFTTrainer.training_step, list[tuple[int, int]]()
+
+    def noting(self, model, inputs, *rest):
+        shapes.append(tuple(inputs["input_ids"].shape))
+        return step(self, model, inputs, *rest)
+
+    monkeypatch.setattr(SFTTrainer, "training_step", noting)
+    return shapes
+
+
+def learnt(root: Path, checkpoint: Checkpoint) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    from safetensors.torch import load_file
+
+    (file,) = (root / str(checkpoint.path)).glob("*.safetensors")
+    return load_file(file), json.loads((root / str(checkpoint.path) / "training.json").read_text())
+
+
+@pytest.mark.parametrize("takes_a_count", [True, False])
+@pytest.mark.parametrize("name", UPDATES)
+def test_an_update_in_parts_is_the_same_update(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, takes_a_count: bool
+) -> None:
+    """All rows of a step at once, a few, about one; and single rows by the Trainer's own accumulation.
+
+    `takes_a_count`: whether the Trainer counts the tokens of a whole update; it does not for every architecture.
+    """
+    from transformers import LlamaForCausalLM
+
+    monkeypatch.setattr(LlamaForCausalLM, "accepts_loss_kwargs", takes_a_count, raising=False)
+    settings, shapes = UPDATES[name], seen(monkeypatch)
+    update = settings.batch_size * settings.gradient_accumulation
+    single = replace(settings, batch_size=1, gradient_accumulation=update)
+    cases = {"all": (100_000, settings), "some": (60, settings), "few": (1, settings)}
+    if takes_a_count:
+        cases["one"] = (100_000, single)
+    found, calls = {}, {}
+    for case, (at_once, given_settings) in cases.items():
+        shapes.clear()
+        monkeypatch.setitem(sft.AT_ONCE, "cpu", at_once)
+        made = trainer(base, tmp_path / case, given_settings).train(BASE, MIXED)
+        weights, record = learnt(tmp_path / case, made)
+        found[case] = weights, [record[key] for key in ("first_loss", "last_loss")]
+        assert sum(rows for rows, _ in shapes) == settings.epochs * len(MIXED)
+        assert all(rows == 1 or rows * width <= record["tokens_at_once"] for rows, width in shapes)
+        calls[case] = len(shapes)
+    assert calls["all"] <= calls["some"] < calls["few"]
+    whole, losses = found["all"]
+    for weights, others in found.values():
+        assert others == pytest.approx(losses, abs=2e-5)
+        apart = torch.cat([(whole[key] - weights[key]).abs().flatten() for key in whole])
+        assert apart.mean() < 1e-8
+        # AdamW divides a gradient by its own size, so one that is all rounding moves its weight by a share of lr
+        assert apart.max() < 0.1 * settings.lr
+
+
+def test_an_update_in_parts_gives_the_same_bytes_each_time(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sft.AT_ONCE, "cpu", 60)
+    made = [trainer(base, tmp_path / at, SHORT).train(BASE, MIXED) for at in ("a", "b")]
+    assert made[0] == made[1]
+
+
+def test_how_much_is_computed_at_once_is_no_part_of_the_id(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for at_once in (60, 100_000):
+        monkeypatch.setitem(sft.AT_ONCE, "cpu", at_once)
+        ids.append(trainer(base, tmp_path / str(at_once)).train(BASE, MIXED).id)
+    assert ids[0] == ids[1]
+
+
+def test_the_router_of_a_mixture_sees_the_whole_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    base = tiny.build(tmp_path / "base")
+    config = MixtralConfig.from_pretrained(base, num_local_experts=2, num_key_value_heads=1)
+    MixtralForCausalLM(config).save_pretrained(base)
+    monkeypatch.setitem(sft.AT_ONCE, "cpu", 1)
+    shapes = seen(monkeypatch)
+    trainer(base, tmp_path, replace(SHORT, epochs=1)).train(BASE, OTHERS)
+    assert [rows for rows, _ in shapes] == [2]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    at_once=st.integers(1, 200),
+)
+def test_parts_hold_every_row_once_and_little_padding(lengths: list[int], at_once: int) -> None:
+    width = max(lengths)
+    ids = torch.tensor([[i + 1] * n + [0] * (width - n) for i, n in enumerate(lengths)])
+    batch = {"input_ids": ids, "labels": -ids, "attention_mask": (ids > 0).long()}
+    made = parts(batch, at_once)
+    rows = [row[row > 0].tolist() for part in made for row in part["input_ids"]]
+    assert sorted(rows) == sorted([i + 1] * n for i, n in enumerate(lengths))
+    for part in made:
+        assert len(part["input_ids"]) == 1 or part["input_ids"].numel() <= at_once
+        assert part["attention_mask"].sum(1).max() == part["input_ids"].shape[1]
+        assert torch.equal(part["labels"], -part["input_ids"])
+
+
 @pytest.mark.parametrize(
     "error",
     [torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()],
@@ -262,37 +385,34 @@ def test_too_little_memory_computes_an_update_in_parts_and_learns_the_same(
     caplog: pytest.LogCaptureFixture,
     error: BaseException,
 ) -> None:
-    from safetensors.torch import load_file
     from trl import SFTTrainer
 
-    settings = replace(SHORT, batch_size=6)
-    whole = trainer(base, tmp_path / "whole", settings).train(BASE, [*EXAMPLES, *OTHERS])
+    settings = replace(SHORT, batch_size=6, lr=1e-3)
+    whole = trainer(base, tmp_path / "whole", settings).train(BASE, MIXED)
     step = SFTTrainer.training_step
     tried: list[int] = []
 
     def small(self, model, inputs, *rest):
-        tried.append(len(inputs["input_ids"]))
+        tried.append(inputs["input_ids"].numel())
         # not at the first step: what was learnt by then is to be forgotten
-        if len(tried) > 1 and tried[-1] > 2:
+        if len(tried) > 1 and tried[-1] > 60:
             raise error
         return step(self, model, inputs, *rest)
 
     monkeypatch.setattr(SFTTrainer, "training_step", small)
     with caplog.at_level(logging.WARNING):
-        parts = trainer(base, tmp_path / "parts", settings).train(BASE, [*EXAMPLES, *OTHERS])
-    assert [record.args for record in caplog.records] == [(6, 3), (3, 2)]
-    assert parts.id == whole.id
-    record, same = (
-        json.loads((tmp_path / at / str(whole.path) / "training.json").read_text())
-        for at in ("parts", "whole")
-    )
-    assert (record["rows_at_once"], record["steps"], same["rows_at_once"]) == (2, same["steps"], 6)
-    a, b = (
-        load_file(tmp_path / at / str(whole.path) / "adapter_model.safetensors") for at in ("parts", "whole")
-    )
-    assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
+        split = trainer(base, tmp_path / "parts", settings).train(BASE, MIXED)
+    assert split.id == whole.id
+    (a, record), (b, same) = learnt(tmp_path / "parts", split), learnt(tmp_path / "whole", whole)
+    longest = same["tokens_at_once"] // 6
+    said = [record.args for record in caplog.records if record.msg.startswith("out of memory")]
+    assert said[0] == (6 * longest, 3 * longest)
+    assert [after for _, after in said[:-1]] == [before for before, _ in said[1:]]
+    assert (record["tokens_at_once"], record["steps"]) == (said[-1][1], same["steps"])
+    assert max(tried[-record["steps"] :]) <= 60
+    assert all(torch.allclose(a[name], b[name], atol=1e-5) for name in a)
     assert sorted(p.name for p in (tmp_path / "parts" / str(whole.path)).iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "training.json", "witness.json",
+        "SHA256SUMS", "adapter_config.json", "adapter_model.safetensors", "training.json", "witness.json",
     ]  # fmt: skip
 
 
@@ -330,7 +450,7 @@ def test_an_adapter_of_another_base_is_refused_wherever_it_is_met(base: Path, tm
             trainer(other, tmp_path, replace(SHORT, epochs=1)).train(adapter, OTHERS)
     file = tmp_path / str(adapter.path) / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match="its adapter cannot be read"):
+    with pytest.raises(UserError, match="adapter_model.safetensors has changed since training"):
         answers(base, tmp_path, adapter, OTHERS)
 
 

@@ -57,7 +57,6 @@ def command(
 
 def _checkpoint(root: Path, t: int | None) -> "Checkpoint":
     """What is to be written. Raises UserError if the run trained nothing, or not then."""
-    from iteralign import checkpoints
     from iteralign.errors import UserError
     from iteralign.run.replay import replay
 
@@ -70,5 +69,4 @@ def _checkpoint(root: Path, t: int | None) -> "Checkpoint":
         found = turns[t - 1].trained
     if found is None or found.kind == "base":
         raise UserError(f"export: {root} holds no trained policy yet; the base model is all there is")
-    checkpoints.require(root, found)
     return found

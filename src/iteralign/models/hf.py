@@ -96,10 +96,18 @@ class HfModel:
 
     @cached_property
     def id(self) -> str:
-        """A digest of checkpoint, device, dtype, template and batch size. The context length and what
+        """A digest of checkpoint (and its hash), device, dtype, template and batch size. The context length and what
         template `auto` means belong to the base, so the checkpoint's id covers them."""
         p = self._policies
-        decides = [self._checkpoint.id, p.device, p.dtype, p.settings.template, p.settings.batch_size]
+        c = self._checkpoint
+        decides = [
+            c.id,
+            p.device,
+            p.dtype,
+            p.settings.template,
+            p.settings.batch_size,
+            *[c.hash] * bool(c.hash),
+        ]
         return f"hf-{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]}"
 
     def generate(
@@ -132,6 +140,6 @@ class HfModel:
 
     def loaded(self) -> tuple[Any, Chat]:
         """The model with this checkpoint's weights, and how it writes conversations; valid within the lease.
-        Raises UserError if they are gone."""
+        Raises UserError if they are gone or damaged."""
         checkpoints.require(self._policies.root, self._checkpoint)
         return self._policies.engine().attach(self._checkpoint, self._policies.settings.template)

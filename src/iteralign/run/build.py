@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from iteralign import constitution, judge, prompts, revise, weights
+from iteralign import checkpoints, constitution, judge, prompts, revise, weights
 from iteralign.chat import is_text, require_template
 from iteralign.errors import NotReady, UserError, unknown
 from iteralign.lab import Lab, Model
@@ -221,9 +221,10 @@ def merged(config: Config, root: Path, checkpoint: Checkpoint, out: Path, dtype:
 
 
 def adapter(root: Path, checkpoint: Checkpoint, out: Path) -> None:
-    """Write a policy's adapter alone to `out`. Raises UserError where it was trained in full."""
+    """Write a policy's adapter alone to `out`. Raises UserError where it was trained in full, or is damaged."""
     if checkpoint.kind != "adapter":
         raise UserError(f"--adapter: checkpoint {checkpoint.id} holds all weights, no adapter; use --merged")
+    checkpoints.require(root, checkpoint)
     store.copy_adapter(root / str(checkpoint.path), out)
 
 

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from iteralign import measure
+from iteralign import checkpoints, measure
 from iteralign.errors import UserError
 from iteralign.loop import iteralign
 from iteralign.run import build, offline
@@ -69,6 +69,7 @@ def run(
                     prune(root, turns, keeps(config.training))
                     yield iteration
             _test(a, journal, t, policy)
+        checkpoints.require(root, policy)  # also where every step was replayed and nothing read the weights
         outcome = {"stop_reason": reason, "t": t, "policy": dataclasses.asdict(policy)}
         _write(root / OUTCOME, outcome)
 

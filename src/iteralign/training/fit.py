@@ -7,7 +7,7 @@ is the loss over the labelled positions, the optimizer and the schedule.
 import contextlib
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,14 @@ def fit(
     settings: SftSettings,
     work: Path,
     on_progress: OnProgress,
+    at_once: int,
 ) -> Fit:
-    """Train `model` in place. `work` is a directory that TRL may write to; nothing in it is kept.
+    """Train `model` in place.
+
+    Args:
+        work: a directory that TRL may write to; nothing in it is kept.
+        at_once: tokens that are computed together at most, padding included. A batch that has more is computed in
+            parts; its update stays the same but for rounding.
 
     Raises UserError if the loss or a weight is no longer a number.
     """
@@ -57,7 +63,7 @@ def fit(
     collate = DataCollatorForLanguageModeling(pad_token_id=chat.pad_id())
     _assert_taught(collate, rows)
     with quiet():
-        trainer = _Quiet(
+        trainer = _Trainer(
             model=model,
             args=_config(settings, model, total, work),
             train_dataset=Dataset.from_dict(
@@ -67,6 +73,7 @@ def fit(
             processing_class=chat.tokenizer,
             callbacks=[_Progress(on_progress)],
         )
+        trainer.at_once = at_once
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -170,7 +177,42 @@ class ByLength(Sampler[int]):
         return sorted(pool, key=lambda i: self.lengths[i])
 
 
-class _Quiet(SFTTrainer):  # type: ignore[misc]
+def parts(batch: Mapping[str, torch.Tensor], at_once: int) -> list[dict[str, torch.Tensor]]:
+    """Split a padded batch (rows x tokens) into parts of at most `at_once` tokens, or one row if that has more.
+
+    Rows of like length go together, and each part is padded to its own longest row.
+    """
+    lengths = batch["attention_mask"].sum(1).tolist()
+    if len(lengths) * max(lengths) <= at_once:
+        return [dict(batch)]
+    groups: list[list[int]] = [[]]
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if groups[-1] and (len(groups[-1]) + 1) * lengths[row] > at_once:
+            groups.append([])
+        groups[-1].append(row)
+    return [{name: values[rows, : lengths[rows[-1]]] for name, values in batch.items()} for rows in groups]
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]
+    at_once: int
+    current_gradient_accumulation_steps: int
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Compute a batch in parts. Each loss is that part's share of the whole, so losses and gradients add up."""
+        split, steps = parts(inputs, self.at_once), self.current_gradient_accumulation_steps
+        if len(split) == 1:
+            whole: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return whole
+        if (
+            num_items_in_batch is None
+        ):  # an architecture for which the Trainer takes the mean of each call instead
+            num_items_in_batch = inputs["labels"][:, 1:].ne(IGNORED).sum()
+        else:  # divides nothing but a mixture's router loss, which is a mean over the tokens of a call
+            self.current_gradient_accumulation_steps = steps * len(split)
+        losses = [super(_Trainer, self).training_step(model, part, num_items_in_batch) for part in split]
+        self.current_gradient_accumulation_steps = steps
+        return torch.stack(losses).sum()
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
         update = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iteralign import adapters, devices, weights
+from iteralign import adapters, checkpoints, devices, weights
 from iteralign.errors import unknown
 from iteralign.training import store
 from iteralign.types import Checkpoint
@@ -24,10 +24,11 @@ class Options:
 def merge(base: weights.Source, checkpoint: Checkpoint, root: Path, out: Path, options: Options) -> Path:
     """Write weights, config and tokenizer of `checkpoint`, which lies in `root`, to `out`, whole or not at all.
 
-    Raises UserError (the adapter is for another base), WorldError (memory).
+    Raises UserError (the checkpoint is damaged, the adapter is for another base), WorldError (memory).
     """
     if options.dtype not in devices.DTYPES:
         raise unknown("--dtype", options.dtype, devices.DTYPES)
+    checkpoints.require(root, checkpoint)
     folder, full = root / str(checkpoint.path), checkpoint.kind == "full"
     model = weights.load_model(weights.Source(str(folder)) if full else base, "cpu", "float32")
     if checkpoint.kind == "adapter":

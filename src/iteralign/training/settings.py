@@ -15,7 +15,8 @@ class SftSettings:
     """Hyperparameters of one SFT.
 
     method: lora (adapters on every linear layer but the output) | qlora (the same, on a base in four bits) |
-    full. batch_size: rows a step and device; times gradient_accumulation is what one update sees.
+    full. batch_size: rows a step and device; times gradient_accumulation is what one update sees. A step with many
+    tokens is computed in parts, which changes nothing but rounding.
     max_length: tokens a row may have, None for the model's context; a longer row is refused, never cut.
     warmup_ratio: share of all updates. dtype: what is computed in; auto is bfloat16 on a GPU that has it,
     else float32. template: as for the policy (`iteralign.chat`), and it must be the policy's.

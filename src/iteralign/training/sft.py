@@ -19,7 +19,7 @@ from iteralign import adapters, checkpoints, devices, weights, witness
 from iteralign.chat import Chat
 from iteralign.errors import UserError, WorldError
 from iteralign.training import quantized, store
-from iteralign.training.rows import IGNORED, labelled
+from iteralign.training.rows import IGNORED, Labelled, labelled
 from iteralign.training.settings import SftSettings
 from iteralign.types import Checkpoint, Example
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from iteralign.training.fit import Fit, OnProgress
 
 log = logging.getLogger(__name__)
+AT_ONCE = {"cpu": 800}
+"""Training tokens that are computed together, by device. CPU: measured (LOG.md); more is slower there."""
+AT_ONCE_ELSEWHERE = 16_384
+"""Assumed, for GPUs: 8 rows of the longest that are allowed by default. It must not depend on free memory, or the
+same training would not give the same bytes."""
 
 
 def unwatched(done: int, total: int, detail: str) -> None:
@@ -74,13 +79,28 @@ class SftTrainer:
         self._refuse(start)
         name = store.checkpoint_id(self.id, start, examples)
         folder = self.root / "checkpoints" / name
-        if not checkpoints.is_complete(folder):
+        kind: Literal["adapter", "full"] = "full" if self.settings.method == "full" else "adapter"
+        made = Checkpoint(id=name, base=start.base, path=f"checkpoints/{name}", kind=kind)
+        if not self._is_there(made, start):
             self.make_room()
             with store.written_whole(folder) as partial:
-                self._train(start, examples, partial)
+                self._train(start, examples, partial, name)
+                checkpoints.seal(partial)
             devices.give_back(self._resolved.device)
-        kind: Literal["adapter", "full"] = "full" if self.settings.method == "full" else "adapter"
-        return Checkpoint(id=name, base=start.base, path=f"checkpoints/{name}", kind=kind)
+        return replace(made, hash=checkpoints.hash_of(folder))
+
+    def _is_there(self, made: Checkpoint, start: Checkpoint) -> bool:
+        """Whether `made` was trained before the run was interrupted. Raises UserError if it is damaged."""
+        folder = self.root / str(made.path)
+        if not checkpoints.is_complete(folder) or not (folder / checkpoints.SUMS).is_file():
+            return False
+        checkpoints.require(self.root, made)
+        record = json.loads((folder / checkpoints.RECORD).read_text(encoding="utf-8"))
+        if (record.get("checkpoint"), record.get("start_hash")) == (made.id, start.hash):
+            return True
+        # a copy of another checkpoint's folder, or the start has since been trained anew with other weights
+        log.warning("checkpoint %s: what is there was not made from this start; training it again", made.id)
+        return False
 
     @cached_property
     def _resolved(self) -> SftSettings:
@@ -96,66 +116,72 @@ class SftTrainer:
             )
         checkpoints.require(self.root, start)
 
-    def _train(self, start: Checkpoint, examples: Sequence[Example], folder: Path) -> None:
-        chat = weights.load_chat(self.source, self.settings.template)
-        part = self._resolved.batch_size
-        while (done := self._attempt(start, (examples, chat), folder, part)) is None:
-            part = self._smaller(part)
+    def _train(self, start: Checkpoint, examples: Sequence[Example], folder: Path, name: str) -> None:
+        s, chat = self._resolved, weights.load_chat(self.source, self.settings.template)
+        config = weights.config_in(weights.find(self.source), self.source)
+        context = weights.context_of(config)
+        rows = labelled(examples, chat, min(s.max_length or context, context))
+        longest = max(len(row.input_ids) for row in rows)
+        at_once = s.batch_size * longest
+        if not hasattr(config.get_text_config(), "output_router_logits"):
+            # a mixture of experts has a router loss, which is another one where rows are computed apart
+            at_once = max(longest, min(at_once, AT_ONCE.get(s.device, AT_ONCE_ELSEWHERE)))
+        while (done := self._attempt(start, (rows, chat), folder, at_once)) is None:
+            at_once = self._smaller(at_once, longest)
         record = {
+            "checkpoint": name,
             "trainer": self.id,
-            "settings": asdict(self._resolved),
+            "settings": asdict(s),
             "start": start.id,
+            "start_hash": start.hash,
             "base": start.base,
-            "rows_at_once": part,
+            "tokens_at_once": at_once,
             **done,
         }
         store.write_json(folder / checkpoints.RECORD, record)
 
-    def _smaller(self, part: int) -> int:
-        """The next smaller number of rows at once that divides a batch evenly, if memory ran out with `part`."""
+    def _smaller(self, at_once: int, longest: int) -> int:
+        """The next smaller number of tokens at once, if memory ran out; `longest` is the longest row's."""
         devices.give_back(self._resolved.device)
-        if part == 1:
+        if at_once == longest:
             raise WorldError(
                 "out of memory while training on a single row; free memory and rerun to resume, or start anew with "
                 "training.gradient_checkpointing = true, a smaller training.max_length, or method = 'lora'"
             )
-        batch = self._resolved.batch_size
-        smaller = next(n for n in range(part - 1, 0, -1) if batch % n == 0)
-        log.warning("out of memory with %d training rows at once; beginning again with %d", part, smaller)
+        smaller = max(longest, at_once // 2)
+        log.warning(
+            "out of memory with %d training tokens at once; beginning again with %d", at_once, smaller
+        )
         return smaller
 
     def _attempt(
-        self, start: Checkpoint, taught: tuple[Sequence[Example], Chat], folder: Path, part: int
+        self, start: Checkpoint, taught: tuple[Sequence[Labelled], Chat], folder: Path, at_once: int
     ) -> dict[str, Any] | None:
-        """Train and save with `part` rows in memory at once: what there is to report, or None if that was too
+        """Train and save with `at_once` tokens computed together: what there is to report, or None if that was too
         much. The caller goes on once this frame, which holds the tensors, is gone."""
         try:
-            return self._fit_and_save(start, taught, folder, part)
+            return self._fit_and_save(start, taught, folder, at_once)
         except (RuntimeError, MemoryError) as error:
             if not weights.ran_out(error):
                 raise
             return None
 
     def _fit_and_save(
-        self, start: Checkpoint, taught: tuple[Sequence[Example], Chat], folder: Path, part: int
+        self, start: Checkpoint, taught: tuple[Sequence[Labelled], Chat], folder: Path, at_once: int
     ) -> dict[str, Any]:
         from iteralign.training import changed
         from iteralign.training.fit import fit, seeded
 
-        (examples, chat), s = taught, self._resolved
-        parts = s.batch_size // part * s.gradient_accumulation
+        (rows, chat), s = taught, self._resolved
         with seeded(s.seed):
             model = self._model(start)
             config = copy.deepcopy(model.config)
             if s.method == "full":
                 weights.require_savable(config, chat.tokenizer, self.source)
-            context = weights.context_of(model.config)
-            rows = labelled(examples, chat, min(s.max_length or context, context))
             work = folder / "work"
             work.mkdir(exist_ok=True)
-            at_once = replace(s, batch_size=part, gradient_accumulation=parts)
             before = changed.values(model)
-            done: Fit = fit(model, rows, chat, at_once, work, self.on_progress)
+            done: Fit = fit(model, rows, chat, s, work, self.on_progress, at_once)
             share = changed.reported(before, model, s)
             first = rows[0]
             witness.save(folder, witness.of(model, first.input_ids, first.labels.count(IGNORED)))

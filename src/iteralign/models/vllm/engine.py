@@ -2,10 +2,9 @@
 says its content.
 
 vLLM keys its caches by an adapter's name and path, so new weights under an old name may be answered from old
-caches. Here a name holds a digest of the adapter's files, and is never used for other weights.
+caches. Here a name holds the checkpoint's hash, and is never used for other weights.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from iteralign import witness
 from iteralign.errors import UserError, WorldError
 from iteralign.models.vllm.web import Refused, Web
+from iteralign.types import Checkpoint
 from iteralign.witness import Witness
 
 log = logging.getLogger(__name__)
@@ -36,13 +36,13 @@ class Engine:
         self.web, self.root, self.base, self.dtype = web, root.resolve(), base, dtype
         self._held: tuple[str, Path] | None = None
 
-    def use_adapter(self, path: str) -> str:
-        """The name under which the adapter in `path` answers; loads it, and lets its predecessor go, if need be.
+    def use_adapter(self, checkpoint: Checkpoint) -> str:
+        """The name under which this adapter answers; loads it, and lets its predecessor go, if need be.
 
         Raises UserError (the server cannot), WorldError (the weights that answer are others).
         """
-        folder = self.root / path
-        name = f"{folder.name}-{digest(folder)}"
+        folder = self.root / str(checkpoint.path)
+        name = f"{checkpoint.id}-{checkpoint.hash[:16]}"
         if self._held == (name, folder):
             return name
         self._load(name, folder)
@@ -105,12 +105,6 @@ class Engine:
                     "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, or leave vllm.url out"
                 ) from error
             raise UserError(f"vllm: the server cannot load the adapter {folder.name}: {error}") from error
-
-
-def digest(folder: Path) -> str:
-    """Of everything that decides what an adapter answers."""
-    parts = [(folder / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")]
-    return hashlib.sha256(b"".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()[:16]
 
 
 def _told(choice: dict[str, Any]) -> dict[int, float]:

@@ -98,8 +98,7 @@ class VllmPolicies:
                 engine.web.post("/wake_up")
                 self._asleep = False
                 engine.prove_again()
-            adapter = checkpoint.path if checkpoint.kind == "adapter" else None
-            name = engine.base if adapter is None else engine.use_adapter(adapter)
+            name = engine.use_adapter(checkpoint) if checkpoint.kind == "adapter" else engine.base
         return Served(engine.web, name, self._context, self.settings.connections, self.chat)
 
     def rest(self) -> None:
@@ -220,10 +219,11 @@ class VllmModel:
 
     @cached_property
     def id(self) -> str:
-        """A digest of checkpoint, device, dtype, template and the server's arguments. Where the server is, and how
-        many conversations are in flight, is left out."""
+        """A digest of checkpoint (and its hash), device, dtype, template and the server's arguments. Where the
+        server is, and how many conversations are in flight, is left out."""
         p = self._policies
-        decides = [self._checkpoint.id, p.device, p.dtype, p.settings.template, *p.settings.args]
+        c = self._checkpoint
+        decides = [c.id, p.device, p.dtype, p.settings.template, *p.settings.args, *[c.hash] * bool(c.hash)]
         return f"vllm-{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]}"
 
     def generate(
