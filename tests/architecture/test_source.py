@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = {"redteam", "judge", "constitution", "ledger", "revise", "finetune", "measure", "stop"}
 # What a stage, and an implementation behind a Protocol, may stand on.
 FLOOR = {"types", "errors"}
-TOOLS = {"lab", "stats", "reading", "prompts"}
+TOOLS = {"lab", "stats", "reading", "prompts", "keys"}
 # How conversations become ids, how weights are loaded, what they then say: one twin each for both of them.
 MODEL_TOOLS = {"chat", "weights", "adapters", "witness", "checkpoints", "devices"}
 IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "reading": {"types"},
+    "keys": set(),
     "lab": {"types"},
     "stats": {"types"},
     "prompts": FLOOR,
@@ -100,7 +101,7 @@ HTTP = {"http", "urllib", "requests", "httpx", "httpx2", "aiohttp"}
 
 UNPICKLERS = {"data/pickles.py": {"pickle"}}  # its unpickler finds no class: tests/data/test_pickles.py
 
-LINES = 300
+LINES = 400
 FUNCTION_LINES = 50
 PARAMETERS = 6
 LONGER = {"types.py": "what flows between the stages, on one page"}

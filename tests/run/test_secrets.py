@@ -14,7 +14,7 @@ from iteralign.errors import UserError
 from iteralign.lab import Lab
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.run import provenance
-from iteralign.run.purse import Guarded, Purse
+from iteralign.run.purse import Purse
 
 SPEC = "openai-api/local/some-model"
 OTHERS = {"OPENAI_API_KEY": "planted-openai-zyxwvutsrq", "HF_TOKEN": "planted-hub-ponmlkjihg"}
@@ -35,9 +35,8 @@ def rehearsal(monkeypatch: pytest.MonkeyPatch, faulty: ModuleType) -> Any:
 
     def lab(root: Path, gaps: Any, poison: str, purse: Purse, config: Any = None) -> Lab:
         settings = RemoteSettings(backoff_s=0.01, max_retries=12)
-        remote = {r: RemoteModel(SPEC, settings, None, lambda r=r: purse.attempt_failed(r)) for r in ROLES}
-        guarded = {role: Guarded(model, role, purse) for role, model in remote.items()}
-        return replace(scripted(root, gaps, poison, purse), **guarded)
+        remote = {role: RemoteModel(SPEC, settings, None, purse.account(role)) for role in ROLES}
+        return replace(scripted(root, gaps, poison, purse), **remote)
 
     module.lab = lab
     return module

@@ -28,9 +28,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, faulty: ModuleType) -> None:
 
 
 def model(web: Any, spec: str = SPEC, **settings: Any) -> RemoteModel:
-    heard = settings.pop("on_failed_attempt", None)
+    account = settings.pop("account", None)
     quick = {"base_url": web.url, "backoff_s": 0.01, "timeout_s": 30.0, **settings}
-    return RemoteModel(spec, RemoteSettings(**quick), on_failed_attempt=heard)
+    return RemoteModel(spec, RemoteSettings(**quick), account=account)
 
 
 def responses(n: int) -> list[Response]:
@@ -53,15 +53,15 @@ def test_the_tests_know_every_fault(faulty: ModuleType) -> None:
 
 @pytest.mark.parametrize("rate", [0.1, 0.3])
 def test_faults_that_pass_change_no_verdict(faulty: ModuleType, rate: float) -> None:
-    asked, failed = responses(30), []
+    asked, ledger = responses(30), faulty.Ledger()
     with faulty.serving() as web:
         right = verdicts(web, asked)
     with faulty.serving(QUICK, rate) as web:
-        under_fire = verdicts(web, asked, max_retries=12, on_failed_attempt=lambda: failed.append(1))
+        under_fire = verdicts(web, asked, max_retries=12, account=ledger)
     assert under_fire == right
     assert [v.label for v in right] == [Label.HARMLESS, Label.HARMFUL] * 30
     assert web.failed > 60 * rate * 0.5
-    assert len(failed) == web.failed  # each was counted, and none twice
+    assert len(ledger.failed) == web.failed  # each was counted, and none twice
     assert sum(web.seen.values()) == 60 + web.failed  # nothing was asked once more than needed
 
 
@@ -69,10 +69,10 @@ def test_faults_that_pass_change_no_verdict(faulty: ModuleType, rate: float) -> 
 def test_a_fault_that_stays_ends_the_call_after_a_bounded_number_of_attempts(
     faulty: ModuleType, fault: str
 ) -> None:
-    failed: list[int] = []
+    ledger = faulty.Ledger()
     with (
         faulty.serving([fault]) as web,
-        model(web, max_retries=2, on_failed_attempt=lambda: failed.append(1)) as remote,
+        model(web, max_retries=2, account=ledger) as remote,
         pytest.raises(WorldError) as caught,
     ):
         remote.generate([HELLO], Sampling())
@@ -83,7 +83,7 @@ def test_a_fault_that_stays_ends_the_call_after_a_bounded_number_of_attempts(
     assert "\x1b" not in message
     assert faulty.KEY not in message
     assert len(message) < 500
-    assert (web.seen, len(failed)) == ({fault: 3}, 3)
+    assert (web.seen, len(ledger.failed)) == ({fault: 3}, 3)
 
 
 def test_a_server_that_hangs_is_given_up_and_asked_again(faulty: ModuleType) -> None:
@@ -167,11 +167,21 @@ def test_a_refusal_is_known_by_whichever_field_says_so(faulty: ModuleType, fault
     assert reply.stop == stop
 
 
-def test_a_bug_of_ours_stays_a_bug_and_is_not_repeated() -> None:
-    from iteralign.models.faults import failed
-    from iteralign.models.retrying import garbled
+def test_a_bug_of_ours_stays_a_bug_and_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider of ours runs in this process: what it raises is no reply that could not be read."""
+    from iteralign.organism import provider
 
-    with pytest.raises(AttributeError) as caught:
-        None.nothing  # type: ignore[attr-defined]  # noqa: B018
-    assert not garbled(caught.value)
-    assert failed(SPEC, caught.value, None, {}) is caught.value
+    calls: list[int] = []
+
+    def broken(messages: Any) -> str:
+        calls.append(1)
+        return messages.nothing  # type: ignore[no-any-return]
+
+    monkeypatch.setitem(provider.MODELS, "oracle", broken)
+    ours = {"organism": "iteralign.organism.provider"}
+    with (
+        RemoteModel("organism/oracle", RemoteSettings(backoff_s=0.0), ours) as remote,
+        pytest.raises(AttributeError, match="nothing"),
+    ):
+        remote.generate([HELLO], Sampling())
+    assert len(calls) == 1
