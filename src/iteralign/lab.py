@@ -93,7 +93,7 @@ class Failure:
 
 
 class Reservation(Protocol):
-    """Budget set aside for one attempt. Exactly one of the two methods ends it."""
+    """Budget set aside for one attempt. Exactly one of the methods ends it."""
 
     def settle(self, used: Usage) -> None:
         """Charge an answer, once it is recorded."""
@@ -101,6 +101,10 @@ class Reservation(Protocol):
 
     def fail(self, failure: Failure) -> None:
         """Record and charge an attempt without one."""
+        ...
+
+    def release(self) -> None:
+        """Charge nothing: nothing was sent."""
         ...
 
 

@@ -31,6 +31,8 @@ class Free:
 
     def fail(self, failure: Failure) -> None: ...
 
+    def release(self) -> None: ...
+
     def require_time(self, seconds: float) -> None: ...
 
     def seconds_left(self) -> float | None:
@@ -43,14 +45,14 @@ class Rules:
 
     account: where each is charged. max_retries: attempts after the first. backoff_s: the first wait, then doubled.
     again: for a fault, None if another attempt is pointless, else the seconds that the provider asks to wait, or 0.
-    describe: a failed attempt as it is recorded.
+    describe: a failed attempt as it is recorded; None if nothing was sent.
     """
 
     account: Account
     max_retries: int
     backoff_s: float
     again: Callable[[BaseException], float | None]
-    describe: Callable[[BaseException], Failure]
+    describe: Callable[[BaseException], Failure | None]
 
 
 async def answered(
@@ -73,22 +75,33 @@ async def answered(
             async with asyncio.timeout(account.seconds_left()) as clock:
                 return await send(), reservation
         except BaseException as fault:  # a cancelled attempt too: it was sent, and may be billed
-            reservation.fail(rules.describe(fault))
+            failure = rules.describe(fault)
+            reservation.fail(failure) if failure else reservation.release()
             if clock.expired():
                 account.require_time(1.0)
             raise
 
-    def wait_s(state: RetryCallState) -> float:
+    def wait(state: RetryCallState) -> float:
         fault = state.outcome.exception() if state.outcome else None
-        asked = (rules.again(fault) if fault else None) or 0.0
-        backoff = rules.backoff_s * (2.0 ** min(state.attempt_number - 1, 30) + random.random())
-        return min(max(backoff, asked if math.isfinite(asked) else 0.0), LONGEST_S)
+        asked = rules.again(fault) if fault else None
+        return wait_s(state.attempt_number, rules.backoff_s, asked or 0.0)
 
     retrying = AsyncRetrying(
         stop=stop_after_attempt(rules.max_retries + 1),
         retry=retry_if_exception(lambda fault: rules.again(fault) is not None),
-        wait=wait_s,
+        wait=wait,
         before_sleep=lambda state: account.require_time(state.upcoming_sleep),
         reraise=True,
     )
     return await retrying(attempt)
+
+
+def wait_s(attempt: int, backoff_s: float, asked: float) -> float:
+    """Seconds to wait after a failed attempt, numbered from 1.
+
+    Args:
+        backoff_s: the first wait; it doubles with each attempt, and up to as much is added by chance.
+        asked: what the provider asks for, which is obeyed where it is longer; what is no number of seconds is not.
+    """
+    backoff = backoff_s * (2.0 ** min(attempt - 1, 30) + random.random())
+    return min(max(backoff, asked if math.isfinite(asked) else 0.0), LONGEST_S)

@@ -16,6 +16,18 @@ MOST_TOKENS = 10_000_000
 UNPACKED = ("gzip", "deflate")  # both unpack in bounded steps with zlib; no other packing is asked for
 ANSWERS = {"/chat/completions": "choices", "/responses": "output", "/messages": "content"}
 """By the end of a path, the list that a reply holds."""
+USAGE: dict[str, dict[str, Any]] = {
+    "choices": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    "output": {
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "total_tokens": 0,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    },
+    "content": {"input_tokens": 0, "output_tokens": 0},
+}
+"""The counts without which the libraries cannot read a reply."""
 
 
 class Garbled(Exception):
@@ -88,10 +100,8 @@ def checked(body: bytes, wanted: str) -> bytes:
             if not isinstance(message, dict):
                 raise Garbled("has a choice without a message")
             message["content"] = _text(message.get("content"))
-    if isinstance(reply.get("usage"), dict):
-        reply["usage"] = _counts(reply["usage"])
-    else:  # Anthropic's protocol knows no reply without it
-        reply["usage"] = {"input_tokens": 0, "output_tokens": 0} if wanted == "content" else None
+    usage = reply.get("usage")
+    reply["usage"] = USAGE[wanted] | (_counts(usage) if isinstance(usage, dict) else {})
     return json.dumps(reply).encode()
 
 
@@ -115,4 +125,5 @@ def _counts(usage: dict[str, Any]) -> dict[str, Any]:
         good = type(value) is int and 0 <= value <= MOST_TOKENS
         return value if good or not name.endswith("_tokens") else 0
 
-    return {name: count(name, value) for name, value in usage.items()}
+    found = {name: count(name, value) for name, value in usage.items()}
+    return {name: value for name, value in found.items() if isinstance(value, dict) or "details" not in name}

@@ -168,7 +168,7 @@ class RemoteModel:
             while len(replies) < len(conversations):
                 found = inbox.get()
                 if isinstance(found, BaseException):
-                    raise self._failed(found, model.api, keys) from None
+                    raise faults.failed(self.spec, found, model.api, keys) from None
                 index, reply, reservation = found
                 try:
                     on_replies([(index, reply)])
@@ -201,23 +201,27 @@ class RemoteModel:
             try:
                 return wire.reply(await model.generate(messages, config=config), asked, most, keys)
             except Exception as fault:
-                if not faults.too_long(fault):
-                    raise
-                return Reply("", "length", wire.estimate(asked, 0, most))
+                if faults.too_long(fault):
+                    return Reply("", "length", wire.estimate(asked, 0, most))
+                found = faults.cause(fault)
+                if isinstance(found, faults.MISREAD) and not self._in_process:
+                    raise Garbled(f"cannot be read ({type(found).__name__}: {found})") from fault
+                raise
 
         def again(fault: BaseException) -> float | None:
             found = faults.cause(fault)
             if isinstance(found, IterAlignError) or not isinstance(found, Exception):
                 return None
             code = faults.status(found)
-            misread = isinstance(found, faults.MISREAD) and not self._in_process
-            if isinstance(found, Garbled) or misread or (code is not None and 300 <= code < 400):
+            if isinstance(found, Garbled) or (code is not None and 300 <= code < 400):
                 return 0.0
             if not model.should_retry(found):
                 return None
             return getattr(model.api.should_retry(found), "retry_after", None) or 0.0
 
-        def describe(fault: BaseException) -> Failure:
+        def describe(fault: BaseException) -> Failure | None:
+            if isinstance(faults.cause(fault), IterAlignError):  # a connection that --offline refuses
+                return None
             code = faults.status(faults.cause(fault))
             # An attempt that was refused by a status generated nothing; any other may be billed in full.
             used = replace(most, estimated=True) if code is None else wire.estimate(asked, 0, most)
@@ -227,14 +231,6 @@ class RemoteModel:
             self._account, self._settings.max_retries, self._settings.backoff_s, again, describe
         )
         return await attempts.answered(send, most, rules)
-
-    def _failed(self, fault: BaseException, api: Any, keys: Keys) -> BaseException:
-        found = faults.cause(fault)
-        if isinstance(found, faults.MISREAD) and not self._in_process:
-            return faults.failed(
-                self.spec, Garbled(f"cannot be read ({type(found).__name__}: {found})"), api, keys
-            )
-        return faults.failed(self.spec, fault, api, keys)
 
     def close(self) -> None:
         """Close the client (and the server, where the provider started one)."""

@@ -79,9 +79,12 @@ class Purse:
             used = self._bounds(role, Spent())[key][0]
             raise BudgetSpent(key, used, most_of_it, with_it - used)
 
-    def end(self, reserved: "Reserved", used: Usage, failure: Failure | None = None) -> None:
-        """Charge an attempt, and free what it had reserved."""
-        role, spent = reserved.role, Spent(1, used.input_tokens, used.output_tokens, int(used.estimated))
+    def end(self, reserved: "Reserved", used: Usage | None, failure: Failure | None = None) -> None:
+        """Charge an attempt, and free what it had reserved. used: None if nothing was sent."""
+        role, sent = reserved.role, used is not None
+        used = used or Usage()
+        estimated = used.estimated and failure is None
+        spent = Spent(int(sent), used.input_tokens, used.output_tokens, int(estimated))
         with self._guard:
             if reserved.ended:
                 return
@@ -93,7 +96,7 @@ class Purse:
                 tokens = {"input_tokens": used.input_tokens, "output_tokens": used.output_tokens}
                 self._failed.append(line(row | tokens))
             model = prices.models(self._config).get(role, role)
-            first = failure is None and used.estimated and model not in self._estimated
+            first = estimated and model not in self._estimated
             self._estimated |= {model} if first else set()
         if first:
             log.warning("%s gives no usable token counts: they are estimated from the texts", model)
@@ -171,3 +174,6 @@ class Reserved:
 
     def fail(self, failure: Failure) -> None:
         self.purse.end(self, failure.used, failure)
+
+    def release(self) -> None:
+        self.purse.end(self, None)
