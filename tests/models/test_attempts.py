@@ -1,5 +1,6 @@
 """The remote model against a server that fails: it finishes right, or stops in one line and can go on."""
 
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from iteralign import judge, prompts
 from iteralign.errors import IterAlignError, UserError, WorldError
+from iteralign.models.attempts import wait_s
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.organism.world import drafts
 from iteralign.types import Label, Message, Prompt, Response, Sampling, Verdict
@@ -165,6 +167,62 @@ def test_a_refusal_is_known_by_whichever_field_says_so(faulty: ModuleType, fault
     with faulty.serving([fault]) as web, model(web) as remote:
         (reply,) = remote.generate([HELLO], Sampling())
     assert reply.stop == stop
+
+
+@pytest.mark.parametrize(
+    ("attempt", "backoff_s", "asked", "low", "high"),
+    [
+        (1, 3.0, 0.0, 3.0, 6.0),
+        (4, 3.0, 0.0, 24.0, 27.0),
+        (1, 3.0, 60.0, 60.0, 60.0),
+        (1, 3.0, -5.0, 3.0, 6.0),
+        (1, 3.0, float("nan"), 3.0, 6.0),
+        (1, 3.0, float("inf"), 3.0, 6.0),
+        (1, 3.0, 1e9, 600.0, 600.0),
+        (10_000, 3.0, 0.0, 600.0, 600.0),
+        (1, 0.0, 0.0, 0.0, 0.0),
+    ],
+)
+def test_how_long_is_waited(attempt: int, backoff_s: float, asked: float, low: float, high: float) -> None:
+    assert low <= wait_s(attempt, backoff_s, asked) <= high
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["-5", "nan", "inf", "1e400", "soon", "\xffsoon", "Thu, 01 Jan 1970 00:00:00 GMT", "", "0", "9" * 5000],
+)
+def test_a_retry_after_that_is_no_time_to_wait_does_no_harm(
+    faulty: ModuleType, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    limited = lambda h, _: h.fail(429, "slow", Retry_After=said)  # noqa: E731
+    monkeypatch.setitem(faulty.FAULTS, "429", limited)
+    with faulty.serving(["429"]) as web, model(web, max_retries=2, timeout_s=10.0) as remote:
+        with pytest.raises(WorldError, match="again to resume"):
+            remote.generate([HELLO], Sampling())
+        assert web.seen == {"429": 3}
+
+
+def test_each_failed_attempt_has_its_reason(faulty: ModuleType) -> None:
+    """And a charge: refused by a status it generated nothing, else it may be billed in full."""
+    ledger = faulty.Ledger()
+    reasons = {}
+    for fault in ("429", "500", "truncated", "page", "cut within", "hang"):
+        with (
+            faulty.serving([fault]) as web,
+            model(web, max_retries=0, timeout_s=1.0, account=ledger) as remote,
+            suppress(WorldError),
+        ):
+            remote.generate([HELLO], Sampling(max_tokens=50))
+        failure = ledger.failed[-1]
+        reasons[fault] = failure.reason
+        assert failure.status == (int(fault) if fault.isdigit() else None)
+        assert failure.used.output_tokens == (0 if failure.status else 50)
+        assert failure.used.input_tokens > 0
+    assert len(ledger.failed) == 6
+    assert "slow down" in reasons["429"]
+    assert "is not JSON" in reasons["truncated"] and "is not JSON" in reasons["page"]
+    assert "broken" in reasons["500"]
+    assert len(set(reasons.values())) >= 5
 
 
 def test_a_bug_of_ours_stays_a_bug_and_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
