@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from iteralign import measure
-from iteralign.lab import Lab, Model
+from iteralign.lab import Account, Lab, Model
 from iteralign.loop import iteralign
 from iteralign.models.scripted import ScriptedModel
 from iteralign.organism import guard, oracle, world
@@ -19,7 +19,7 @@ from iteralign.run import build, prices
 from iteralign.run.config import Config, validated
 from iteralign.run.journal import Event, Journal
 from iteralign.run.material import material, probes
-from iteralign.run.purse import Guarded, Purse
+from iteralign.run.purse import Purse
 from iteralign.run.runner import keep_truth
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
@@ -109,9 +109,11 @@ def lenient(messages: Sequence[tuple[str, str]]) -> str:
 RULES = {"organism/oracle": oracle.answer, "organism/guard": guard.answer, "scripted/lenient": lenient}
 
 
-def rules(model: str) -> ScriptedModel:
+def rules(model: str, account: Account | None = None) -> ScriptedModel:
     """A model of the oracle's side, by its name in a config."""
-    return ScriptedModel(model, lambda c, _: RULES[model]([(m.role, m.content) for m in c]), batch_size=8)
+    return ScriptedModel(
+        model, lambda c, _: RULES[model]([(m.role, m.content) for m in c]), batch_size=8, account=account
+    )
 
 
 def lab(root: Path, gaps: Sequence[str], poison: str, purse: Purse, config: Config | None = None) -> Lab:
@@ -122,7 +124,7 @@ def lab(root: Path, gaps: Sequence[str], poison: str, purse: Purse, config: Conf
         still = frozenset(world.HAZARDS if policy.id == "ruined" else gaps) - set(policy.id.split("+"))
         yield ScriptedModel(policy.id, answers(still), batch_size=8)
 
-    judge, *panel, proposer, meter = (Guarded(rules(m), role, purse) for role, m in models.items())
+    judge, *panel, proposer, meter = (rules(m, purse.account(role)) for role, m in models.items())
     return Lab(serve, judge, proposer, Trainer(root, poison), meter, tuple(panel))
 
 

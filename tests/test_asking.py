@@ -19,7 +19,7 @@ from iteralign.run import build, calls
 from iteralign.run.config import validated
 from iteralign.run.journal import Journal
 from iteralign.run.judging import SIDE
-from iteralign.run.purse import Guarded, Purse
+from iteralign.run.purse import Purse
 from iteralign.types import (
     Constitution,
     Conversation,
@@ -207,10 +207,9 @@ def test_order_is_kept_and_only_the_unread_are_asked_again(bad: set[int], repair
 
 def recorded(root: Path, answer: Answer, repair: int = 1) -> tuple[tuple[Verdict, ...], ScriptedModel]:
     """A step of a run that asks, its calls recorded and paid for."""
-    oracle = ScriptedModel("x/y", answer, batch_size=2)
-    guarded = Guarded(oracle, "judge", Purse(CONFIG, root))
+    oracle = ScriptedModel("x/y", answer, batch_size=2, account=Purse(CONFIG, root).account("judge"))
     step: Callable[..., Any] = Journal(root).at(1)
-    return step("verdicts", judge.assess, guarded, responses(6), texts(repair)), oracle
+    return step("verdicts", judge.assess, oracle, responses(6), texts(repair)), oracle
 
 
 def test_every_question_is_recorded_counted_and_replayed(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from iteralign.types import Checkpoint, Conversation, Example, Options, Reply, Sampling
+from iteralign.types import Checkpoint, Conversation, Example, Options, Reply, Sampling, Usage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +80,50 @@ class Journal(Protocol):
 
     def at(self, t: int) -> Step:
         """The steps of iteration `t`; 0 is what happens before the loop."""
+        ...
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that failed. status: of HTTP, if there was one. used: the tokens that it is charged."""
+
+    reason: str
+    status: int | None
+    used: Usage
+
+
+class Reservation(Protocol):
+    """Budget set aside for one attempt. Exactly one of the methods ends it."""
+
+    def settle(self, used: Usage) -> None:
+        """Charge an answer, once it is recorded."""
+        ...
+
+    def fail(self, failure: Failure) -> None:
+        """Record and charge an attempt without one."""
+        ...
+
+    def release(self) -> None:
+        """Charge nothing: nothing was sent."""
+        ...
+
+
+class Account(Protocol):
+    """What one role may spend. Every method may be called from any thread."""
+
+    def reserve(self, most: Usage) -> Reservation | None:
+        """Set aside one call and the most tokens that it can take; None while other reservations leave no room.
+
+        Raises WorldError where the budget itself leaves none.
+        """
+        ...
+
+    def require_time(self, seconds: float) -> None:
+        """Raises WorldError where so many more seconds would pass the budget."""
+        ...
+
+    def seconds_left(self) -> float | None:
+        """None without a limit."""
         ...
 
 

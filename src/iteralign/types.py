@@ -34,10 +34,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, as the provider counts them."""
+    """Tokens of one call, as the provider counts them; `estimated` where it gives no usable counts."""
 
     input_tokens: int = 0
     output_tokens: int = 0
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from iteralign.lab import Failure
 from iteralign.organism import guard, oracle
+from iteralign.types import Usage
 
 MODEL = "some-model"
 KEY = "sk-" + "planted-0123456789abcdef"  # in two parts, as no file may hold what looks like a key
@@ -87,6 +89,14 @@ class Handler(BaseHTTPRequestHandler):
     server: "Faulty"
     speak: Callable[..., dict[str, Any]]
     truth: Callable[[Sequence[dict[str, str]]], str]
+
+    def do_GET(self) -> None:
+        """LiteLLM's client asks what models there are."""
+        info = [
+            {"model_name": name, "litellm_params": {"model": name}, "model_info": {"max_input_tokens": 9000}}
+            for name in NAMES
+        ]
+        self.send(200, json.dumps({"data": info}).encode())
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -186,6 +196,29 @@ REPLIES: dict[str, Fault] = {
 }
 """Answers: right, declined or unreadable."""
 FAULTS = PASSING | REPLIES
+
+
+class Ledger:
+    """An account without a limit that remembers how its attempts ended."""
+
+    def __init__(self) -> None:
+        self.settled: list[Usage] = []
+        self.failed: list[Failure] = []
+
+    def reserve(self, most: Usage) -> "Ledger":
+        return self
+
+    def settle(self, used: Usage) -> None:
+        self.settled.append(used)
+
+    def fail(self, failure: Failure) -> None:
+        self.failed.append(failure)
+
+    def release(self) -> None: ...
+
+    def require_time(self, seconds: float) -> None: ...
+
+    def seconds_left(self) -> None: ...
 
 
 class Faulty(ThreadingHTTPServer):

@@ -37,9 +37,9 @@ def at(monkeypatch: pytest.MonkeyPatch, faulty: ModuleType) -> Iterator[Any]:
         name = VARIABLES[provider]
         monkeypatch.setenv(f"{name}_BASE_URL", f"http://127.0.0.1:{web.server_port}{PATHS[provider]}")
         monkeypatch.setenv(f"{name}_API_KEY", key or faulty.KEY)
-        heard = settings.pop("on_failed_attempt", None)
+        account = settings.pop("account", None)
         quick = {"backoff_s": 0.01, "timeout_s": 30.0, **settings}
-        opened.append(RemoteModel(spec, RemoteSettings(**quick), on_failed_attempt=heard))
+        opened.append(RemoteModel(spec, RemoteSettings(**quick), account=account))
         return opened[-1]
 
     yield model
@@ -53,12 +53,12 @@ def test_verdicts_are_the_same_with_faults_and_without(faulty: ModuleType, at: A
     asked = [
         Response(Prompt(f"q{i}", d.item.text), t) for i, d in enumerate(found) for t in (d.good[0], d.bad[0])
     ]
-    failed: list[int] = []
+    ledger = faulty.Ledger()
     with faulty.serving(FAULTS, 0.3) as web:
-        oracle = at(web, spec, max_retries=12, on_failed_attempt=lambda: failed.append(1))
+        oracle = at(web, spec, max_retries=12, account=ledger)
         verdicts = judge.assess(oracle, asked, IMPROVED)
     assert [v.label for v in verdicts] == [Label.HARMLESS, Label.HARMFUL] * 12
-    assert web.failed == len(failed) > 0
+    assert web.failed == len(ledger.failed) > 0
     assert sum(web.seen.values()) == len(asked) + web.failed  # the SDK repeats nothing behind our back
 
 

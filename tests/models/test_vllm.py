@@ -305,6 +305,65 @@ def test_what_a_server_refuses_or_fails_at_is_one_line(tmp_path: Path, base: Pat
         model.generate(asked, Sampling())
 
 
+ODD_ANSWERS: dict[str, Any] = {
+    "text": "<html>busy</html>",
+    "a number": 5,
+    "nothing": None,
+    "no choices": {},
+    "choices null": {"choices": None},
+    "no choice": {"choices": []},
+    "a choice that is none": {"choices": [5]},
+    "ids of text": {"choices": [{"token_ids": "abc"}]},
+    "an id of text": {"choices": [{"token_ids": ["7"]}]},
+    "an id below 0": {"choices": [{"token_ids": [-1]}]},
+    "an id too large": {"choices": [{"token_ids": [10**30]}]},
+    "ids of fractions": {"choices": [{"token_ids": [1.5]}]},
+    "too many ids": {"choices": [{"token_ids": [5] * 10_000}]},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ANSWERS)
+def test_an_answer_that_is_not_of_the_protocol_is_one_line(
+    tmp_path: Path, base: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    usual = stub.answer
+    monkeypatch.setattr(
+        stub,
+        "answer",
+        lambda path, body: (200, ODD_ANSWERS[odd]) if "completions" in path else usual(path, body),
+    )
+    with policies(tmp_path, base, stub).serve(BASE) as model, pytest.raises(WorldError) as said:
+        model.generate([(Message("user", "do"),)], Sampling(max_tokens=20))
+    assert "its reply is not of the protocol" in str(said.value)
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    "cards", [None, [], {"data": None}, {"data": []}, {"data": [{"id": "x"}]}, {"data": [5]}]
+)
+def test_a_list_of_models_that_is_none_is_one_line(
+    tmp_path: Path, base: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch, cards: Any
+) -> None:
+    monkeypatch.setattr(stub, "answer", lambda path, body: (200, cards))
+    with pytest.raises(WorldError, match="list of models"):
+        policies(tmp_path, base, stub).attach(BASE)
+
+
+def test_a_key_that_the_server_echoes_is_not_shown(
+    tmp_path: Path, base: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "planted-key-of-the-server-0123456789"
+    monkeypatch.setenv("VLLM_API_KEY", key)
+    usual = stub.answer
+    told = (400, {"error": {"message": f"wrong {key}, or {key[3:11]}"}})
+    monkeypatch.setattr(
+        stub, "answer", lambda path, body: told if "completions" in path else usual(path, body)
+    )
+    with policies(tmp_path, base, stub).serve(BASE) as model, pytest.raises(UserError) as said:
+        model.generate([(Message("user", "do"),)], Sampling())
+    assert str(said.value) == "vllm: the server answered 400: wrong ***, or ***"
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

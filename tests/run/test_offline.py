@@ -119,15 +119,15 @@ def test_a_provider_that_slips_through_is_stopped_at_the_socket(
     monkeypatch.setenv("LOCAL_API_KEY", faulty.KEY)
     for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    counted: list[int] = []
+    ledger = faulty.Ledger()
     settings = RemoteSettings(base_url=url, timeout_s=5, max_retries=6)
     with (
         offline.kept(config()),
-        RemoteModel(LOCAL, settings, None, lambda: counted.append(1)) as model,
+        RemoteModel(LOCAL, settings, None, ledger) as model,
         pytest.raises(UserError, match=r"^offline: \S+( port 80)? would have been called"),
     ):
         model.generate([(Message("user", "hello"),)], Sampling())
-    assert counted == []  # no attempt was made, so none is repeated or counted
+    assert ledger.failed == []  # no attempt was made, so none is repeated or counted
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A key in the environment is in no file of a run, no log, no output and no error."""
 
 import importlib.util
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import Any
 
 import pytest
 
+from iteralign import judge
 from iteralign.cli import main
-from iteralign.errors import UserError
+from iteralign.errors import IterAlignError, UserError
 from iteralign.lab import Lab
 from iteralign.models.remote import RemoteModel, RemoteSettings
-from iteralign.run import provenance
-from iteralign.run.purse import Guarded, Purse
+from iteralign.organism.world import drafts
+from iteralign.run import build, provenance
+from iteralign.run.config import validated
+from iteralign.run.journal import Journal
+from iteralign.run.purse import Purse
+from iteralign.types import Prompt, Response
 
 SPEC = "openai-api/local/some-model"
 OTHERS = {"OPENAI_API_KEY": "planted-openai-zyxwvutsrq", "HF_TOKEN": "planted-hub-ponmlkjihg"}
@@ -35,9 +41,8 @@ def rehearsal(monkeypatch: pytest.MonkeyPatch, faulty: ModuleType) -> Any:
 
     def lab(root: Path, gaps: Any, poison: str, purse: Purse, config: Any = None) -> Lab:
         settings = RemoteSettings(backoff_s=0.01, max_retries=12)
-        remote = {r: RemoteModel(SPEC, settings, None, lambda r=r: purse.attempt_failed(r)) for r in ROLES}
-        guarded = {role: Guarded(model, role, purse) for role, model in remote.items()}
-        return replace(scripted(root, gaps, poison, purse), **guarded)
+        remote = {role: RemoteModel(SPEC, settings, None, purse.account(role)) for role in ROLES}
+        return replace(scripted(root, gaps, poison, purse), **remote)
 
     module.lab = lab
     return module
@@ -86,3 +91,78 @@ def test_a_whole_run_holds_no_key(
 
 def test_the_search_finds_what_it_looks_for(faulty: ModuleType) -> None:
     assert holding(f"Authorization: Bearer {faulty.KEY}", faulty) == [faulty.KEY]
+
+
+ECHOES: dict[str, Any] = {
+    "in a verdict": lambda h, m, part: h.say(h.truth(m).replace('"reason": "', f'"reason": "{part} ')),
+    "in a category": lambda h, m, part: h.say(h.truth(m).replace('"category": "', f'"category": "{part}')),
+    "beside a verdict": lambda h, m, part: h.say(f"{h.truth(m)} by {part}"),
+    "unreadable": lambda h, m, part: h.say(f"I am {part}"),
+    "in a field": lambda h, m, part: h.send(200, h.said(h.truth(m))[:-1] + b', "by": "' + part.encode() + b'"}'),
+    "in a header": lambda h, m, part: h.send(200, h.said(h.truth(m)), X_By=part),
+    "in the model's name": lambda h, m, part: h.send(200, h.said(h.truth(m)).replace(b"some-model", part.encode())),
+    "no JSON": lambda h, m, part: h.send(200, f"<html>{part}</html>".encode()),
+    "an error in 200": lambda h, m, part: h.send(200, json.dumps({"error": {"message": part}}).encode()),
+    "a redirect": lambda h, m, part: h.send(307, b"", Location=f"/?key={part}"),
+    "400": lambda h, m, part: h.fail(400, f"odd {part}"),
+    "401": lambda h, m, part: h.fail(401, f"wrong {part}"),
+    "403": lambda h, m, part: h.fail(403, f"forbidden {part}"),
+    "404": lambda h, m, part: h.fail(404, f"unknown {part}"),
+    "429": lambda h, m, part: h.fail(429, f"slow {part}", Retry_After=part),
+    "500": lambda h, m, part: h.fail(500, f"broken {part}"),
+    "a content that is none": lambda h, m, part: h.send(200, h.said({part: part})),
+}  # fmt: skip
+PARTS = {
+    "whole": lambda key: key,
+    "eight": lambda key: key[7:15],
+    "escaped": lambda key: "".join(f"\\u{ord(c):04x}" for c in key),
+    "with colours": lambda key: f"\x1b[1m{key[:9]}\x1b[0m{key[9:]}",
+    "many": lambda key: f"{key[:10]} {key[8:20]}{key[-9:]}" * 50,
+}
+
+
+RAW = ("in a field", "in the model's name")
+"""Where the text goes into JSON as it is."""
+CASES = [
+    (place, part)
+    for place in ECHOES
+    for part in PARTS
+    if (part != "escaped" or place in RAW) and (part != "with colours" or place not in RAW)
+]
+
+
+@pytest.mark.parametrize(("place", "part"), CASES)
+def test_a_key_that_the_server_echoes_reaches_no_file_and_no_line(
+    tmp_path: Path,
+    faulty: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    place: str,
+    part: str,
+) -> None:
+    """Not eight characters in a row of it."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("LOCAL_API_KEY", faulty.KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    text = PARTS[part](faulty.KEY)
+    if "header" in place or place in ("429", "a redirect"):
+        text = text.replace("\x1b", "")
+    monkeypatch.setitem(faulty.FAULTS, "echo", lambda h, m: ECHOES[place](h, m, text))
+    quick = {"model": SPEC, "backoff_s": 0.001, "max_retries": 1, "max_connections": 2}
+    cfg = validated({"oracle": quick})
+    asked = [Response(Prompt("q", d.item.text), d.bad[0]) for d in drafts("hazard", "redteam", 2, 0)]
+    lines = []
+    with faulty.serving(["echo"]) as web:
+        monkeypatch.setenv("LOCAL_BASE_URL", web.url)
+        lab = build.lab(cfg, tmp_path, lambda *_: None, Purse(cfg, tmp_path))
+        try:
+            Journal(tmp_path).at(1)("verdicts", judge.assess, lab.judge, asked, build.method(cfg).prompts)
+        except IterAlignError as error:
+            lines.append(str(error))
+    assert set(web.seen) == {"echo"}
+    ours = [r.getMessage() for r in caplog.records if r.name.startswith("iteralign")]
+    files = [p.read_bytes().decode() for p in tmp_path.rglob("*") if p.is_file()]
+    assert files
+    for kept in [*files, *lines, *ours, lab.judge.id]:
+        plain = json.dumps(kept).replace("\\\\u001b", "")
+        assert not [i for i in range(len(faulty.KEY) - 7) if faulty.KEY[i : i + 8] in kept + plain]

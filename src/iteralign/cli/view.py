@@ -231,6 +231,8 @@ def _cost(summary: Summary) -> RenderableType:
     calls = f"{words.many(oracle['calls'], 'call')}"
     table.add_row(_text("oracle"), _spent(calls, roles))
     tokens = f"{oracle['input_tokens']:,} in, {oracle['output_tokens']:,} out"
+    if oracle["estimated"]:
+        tokens += f" (estimated for {oracle['estimated']:,} of {oracle['calls']:,} calls)"
     table.add_row(_text("oracle tokens"), _text(tokens))
     table.add_row(_text("oracle price"), _text(words.price(oracle["usd"], oracle["local"])))
     if oracle["failed_attempts"]:

@@ -1,38 +1,39 @@
 """Failures of a remote model, as one line that a user can act on and that never holds a key."""
 
+import asyncio
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from iteralign.errors import IterAlignError, NotReady, UserError, WorldError
-from iteralign.models import retrying
+from pydantic import ValidationError
+from tenacity import RetryError
 
-SECRET = re.compile(r"key|token(?!s)|secret|password|credential|authorization|header", re.IGNORECASE)
-KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk|key)-[\w-]{6,}\**[\w-]*|(?i:\bbearer\s+)\S+")
+from iteralign.errors import IterAlignError, NotReady, UserError, WorldError
+from iteralign.keys import Keys
+from iteralign.models.client import Garbled
+
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 TOO_LONG = re.compile(r"context (length|window)|prompt is too long", re.IGNORECASE)
 """How servers call a conversation that does not fit; inspect_ai knows some of them by their error code."""
 MARKUP = re.compile(r"\[/?[a-z ]+\]")
-BUGS = (AttributeError, AssertionError, IndexError, KeyError, NameError, TypeError)
+MISREAD = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RecursionError,
+    TypeError,
+    UnicodeError,
+    json.JSONDecodeError,
+    ValidationError,
+)
+"""What a library raises that stumbles over a reply. From a provider of ours it is a bug of ours."""
 RESUME = "what was answered is kept: run the same command again to resume"
 
 
-def clean(text: str, secrets: Iterable[str]) -> str:
-    """`text` without the secrets and without anything that looks like a key."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return KEY_SHAPE.sub("***", text)
-
-
-def secrets_of(api: Any, arguments: Mapping[str, Any]) -> frozenset[str]:
-    """Values that must never be shown: of the environment, of the client, of the arguments."""
-    named = {k: v for k, v in {**os.environ, **arguments}.items() if SECRET.search(k)}
-    found = [*_texts(named), *_texts([getattr(api, "api_key", None)])]
-    return frozenset(s for s in found if len(s) >= 8)
-
-
-def unopened(spec: str, fault: Exception, arguments: Mapping[str, Any]) -> IterAlignError:
+def unopened(spec: str, fault: Exception, keys: Keys) -> IterAlignError:
     """Why no client could be made: a missing key or package, an unknown argument."""
     if isinstance(fault, IterAlignError):
         return fault
@@ -42,56 +43,77 @@ def unopened(spec: str, fault: Exception, arguments: Mapping[str, Any]) -> IterA
         other = f" (or {', '.join(missing[1:])})" if missing[1:] else ""
         return NotReady(f"{spec}: the environment variable {missing[0]} is not set{other}")
     kind = NotReady if type(fault).__name__ == "PrerequisiteError" else UserError
-    return kind(f"{spec}: cannot be used: {_line(text, secrets_of(None, arguments))}")
+    return kind(f"{spec}: cannot be used: {line(text, keys)}")
 
 
-def failed(spec: str, fault: BaseException, api: Any, arguments: Mapping[str, Any]) -> BaseException:
-    """What to raise for a call that failed for good. A bug stays what it is."""
-    cause = _cause(fault)
-    if retrying.garbled(cause):
-        told = _line(f"{type(cause).__name__}: {cause}", secrets_of(api, arguments))
-        return WorldError(f"{spec}: the reply is not of the provider's protocol ({told}); {RESUME}")
-    if isinstance(cause, (IterAlignError, *BUGS)) or not isinstance(cause, Exception):
-        return cause
-    status = getattr(cause, "status_code", None)
+def failed(spec: str, fault: BaseException, api: Any, keys: Keys) -> BaseException:
+    """What to raise for a call that failed for good. A bug of ours stays what it is."""
+    found = cause(fault)
+    if isinstance(found, Garbled):
+        return WorldError(f"{spec}: the reply {line(str(found), keys)}; {RESUME}")
+    if isinstance(found, (IterAlignError, *MISREAD)) or not isinstance(found, Exception):
+        return found
+    code = status(found)
     # The provider's own words about a key quote parts of it, so they are never passed on.
-    if status == 401:
+    if code == 401:
         return UserError(f"{spec}: the provider refused the key (401); check {_variable(api)}")
-    text = _line(_told(cause), secrets_of(api, arguments))
-    if status == 403:
+    text = line(_words(found), keys)
+    if code == 403:
         return UserError(f"{spec}: access refused (403): {text}; check the rights of {_variable(api)}")
-    if status == 404:
+    if code == 404:
         return UserError(f"{spec}: unknown model or address (404): {text}; check the name and the base URL")
-    if isinstance(status, int) and 400 <= status < 500 and status not in (402, 408, 409, 425, 429):
-        return UserError(f"{spec}: the provider rejects the request ({status}): {text}")
-    kind = f"{type(cause).__name__} ({status})" if status else type(cause).__name__
+    if code is not None and 300 <= code < 400:
+        to = line(str(found.response.headers.get("location", "?")), keys)  # type: ignore[attr-defined]
+        return WorldError(
+            f"{spec}: the address is redirected ({code}) to {to}, which is not followed; set the base URL to where "
+            f"it leads; {RESUME}"
+        )
+    if code is not None and 400 <= code < 500 and code not in (402, 408, 409, 425, 429):
+        return UserError(f"{spec}: the provider rejects the request ({code}): {text}")
+    kind = f"{type(found).__name__} ({code})" if code else type(found).__name__
     return WorldError(f"{spec}: {kind}: {text}; {RESUME}")
+
+
+def reason(fault: BaseException, keys: Keys) -> str:
+    """A failed attempt in a few words."""
+    found = cause(fault)
+    if isinstance(found, asyncio.CancelledError):
+        return "it was given up before its answer came"
+    words = str(found) if isinstance(found, Garbled) else f"{type(found).__name__}: {_words(found)}"
+    return line(words, keys)
+
+
+def status(fault: BaseException) -> int | None:
+    """The status of HTTP, if the provider answered with one."""
+    found = getattr(fault, "status_code", None)
+    return found if type(found) is int else None
 
 
 def too_long(fault: BaseException) -> bool:
     """Whether a server refused a conversation because it is longer than the model's context."""
-    cause = _cause(fault)
-    return getattr(cause, "status_code", None) in (400, 413) and bool(TOO_LONG.search(_told(cause)))
+    found = cause(fault)
+    return status(found) in (400, 413) and bool(TOO_LONG.search(_words(found)))
 
 
-def _cause(fault: BaseException) -> BaseException:
-    """The provider's own error under the wrappers of groups, retries and requests."""
-    while True:
-        inner: BaseException | None = None
-        if isinstance(fault, BaseExceptionGroup):
-            inner = fault.exceptions[0]
-        elif (attempt := getattr(fault, "last_attempt", None)) is not None:
-            inner = attempt.exception()
-        elif type(fault).__name__ == "ModelGenerateError":
-            inner = fault.__cause__
-        if inner is None:
-            return retrying.ours(fault) or fault
-        fault = inner
+def cause(fault: BaseException) -> BaseException:
+    """What failed, under the wrappers of groups, retries and requests: ours, else the provider's own error."""
+    if isinstance(fault, BaseExceptionGroup):
+        return cause(fault.exceptions[0])
+    if isinstance(fault, RetryError) and (inner := fault.last_attempt.exception()) is not None:
+        return cause(inner)
+    under: BaseException | None = fault
+    while under is not None:
+        if isinstance(under, (IterAlignError, Garbled)):
+            return under
+        under = under.exceptions[0] if isinstance(under, BaseExceptionGroup) else under.__cause__
+    # inspect_ai wraps an error that a provider returns into one with the request, which is not for a message.
+    wrapped = fault.__cause__ if hasattr(fault, "provider_message") else None
+    return wrapped or fault
 
 
-def _told(cause: BaseException) -> str:
+def _words(found: BaseException) -> str:
     """The error's own words and those at its root, as "Connection error." alone says nothing."""
-    text, root = str(getattr(cause, "message", "") or cause), cause
+    text, root = str(getattr(found, "message", "") or found), found
     while root.__cause__ is not None:
         root = root.__cause__
     return text if str(root) in text else f"{text} ({root})"
@@ -102,16 +124,7 @@ def _variable(api: Any) -> str:
     return next((n for n in names if os.environ.get(n)), names[0] if names else "the key of this provider")
 
 
-def _line(text: str, secrets: Iterable[str]) -> str:
-    return " ".join(clean(text, secrets).split())[:300] or "no message"
-
-
-def _texts(value: Any) -> list[str]:
-    """Every text inside nested lists and mappings."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        return []
-    return [text for inner in value for text in _texts(inner)]
+def line(text: str, keys: Keys) -> str:
+    """At most 300 characters on one line, without a key."""
+    plain = "".join(c if c.isprintable() else " " for c in text[:20_000])
+    return " ".join(keys.scrub(plain).split())[:300] or "no message"

@@ -10,25 +10,53 @@ import importlib
 import json
 import logging
 import math
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from iteralign.errors import UserError, unknown
-from iteralign.lab import OnReplies, unheard
-from iteralign.models import background, faults, retrying, wire
+from iteralign.errors import IterAlignError, UserError, unknown
+from iteralign.keys import Keys, keys_of, masked
+from iteralign.lab import Account, Failure, OnReplies, Reservation, unheard
+from iteralign.models import attempts, background, faults, wire
+from iteralign.models.client import Garbled, client
 from iteralign.types import Conversation, Reply, Sampling
 
 if TYPE_CHECKING:
     from inspect_ai.model import GenerateConfig, Model
 
 MOST_CONNECTIONS = 256
-SDK_RETRIES = ("anthropic", "openai", "openai-api")
+SDKS = {
+    "anthropic": "anthropic",
+    **dict.fromkeys(
+        (
+            *(
+                "cloudflare",
+                "deepseek",
+                "hf-inference-providers",
+                "litellm-proxy",
+                "meta",
+                "moonshot",
+                "openai",
+            ),
+            *("openai-api", "openrouter", "perplexity"),
+        ),
+        "openai",
+    ),
+}
+"""Providers that hand their arguments to an SDK, so that its retries can be off and its HTTP client can be ours."""
+OTHERS = ("azureai", "bedrock", "fireworks", "google", "grok", "groq", "mistral", "ollama", "sagemaker", "sambanova",
+          "sglang", "together", "vllm")  # fmt: skip
+"""More names of inspect_ai, for the hint after a misspelt one."""
+GRACE_S = 5.0
+"""How long a call that is given up waits for its attempts to end, so that each is charged."""
 UNASKED = {"openai": {"reasoning_summary": "none"}}
 """Fields that keep a provider from asking something of its own: inspect_ai asks OpenAI's reasoning models once, unheard
 by any count, whether they would summarise their reasoning."""
@@ -41,6 +69,8 @@ OURS = {
     "max_retries",
     "timeout",
 }
+Answered = tuple[int, Reply, Reservation]
+LOST = "its answer could not be recorded"
 QUIET = ("inspect_ai", "openai", "anthropic", "httpx", "httpx2", "httpcore")
 
 
@@ -74,8 +104,8 @@ class RemoteModel:
     """A lab.Model behind a provider. Close it, or use it as a context, when it is done.
 
     Args: `spec` is "provider/model". `providers` says which module registers a provider that is not
-    inspect_ai's own, imported when the spec names it. `on_failed_attempt` is told, in another thread, of every
-    attempt that failed, retried or not; what it raises ends the whole `generate`.
+    inspect_ai's own, imported when the spec names it; it runs in this process. `account` is charged for
+    every attempt.
 
     Raises UserError at once for an unknown provider, a missing key or package, a wrong setting.
     """
@@ -85,13 +115,14 @@ class RemoteModel:
         spec: str,
         settings: RemoteSettings | None = None,
         providers: Mapping[str, str] | None = None,
-        on_failed_attempt: Callable[[], None] | None = None,
+        account: Account | None = None,
     ) -> None:
         self.spec = spec
         self._settings = settings or RemoteSettings()
+        self._account = account or attempts.Free()
+        self._in_process = spec.partition("/")[0] in (providers or {})
         _check(spec, self._settings)
         self._model: Model | None = background.call(lambda: _open(spec, self._settings, providers or {}))
-        retrying.govern(self._model, self._settings.backoff_s, on_failed_attempt)
         self.id = _identity(spec, self._model.api, self._settings)
 
     def generate(
@@ -107,23 +138,99 @@ class RemoteModel:
         Raises WorldError when a call fails for good: the rest is cancelled, what was heard stays valid.
         Raises UserError when the provider refuses the key, the model or the request.
         """
-        if self._model is None:
+        model = self._model
+        if model is None:
             raise RuntimeError(f"{self.spec} is closed")
         config = _config(self.spec, sampling, self._settings)
-        inbox: SimpleQueue[tuple[int, Reply] | BaseException] = SimpleQueue()
-        work = background.submit(_ask_all(self, self._model, conversations, config, inbox.put))
+        keys = _keys(model.api, self._settings)
+        inbox: SimpleQueue[Answered | BaseException] = SimpleQueue()
+        ended = threading.Event()
+        slots = asyncio.Semaphore(self._settings.max_connections)
+
+        async def ask(index: int, conversation: Conversation) -> None:
+            async with slots:
+                inbox.put((index, *await self._answered(model, conversation, config, keys)))
+
+        async def ask_all() -> None:
+            try:
+                # A task each, so that inspect_ai's transcript of a call, kept in the task's context, ends with it.
+                async with asyncio.TaskGroup() as group:
+                    for index, conversation in enumerate(conversations):
+                        group.create_task(ask(index, conversation))
+            except BaseException as fault:  # also a cancellation, which nobody waits for any more
+                inbox.put(fault)
+            finally:
+                ended.set()
+
+        work = background.submit(ask_all())
         replies: dict[int, Reply] = {}
         try:
             while len(replies) < len(conversations):
-                heard = inbox.get()
-                if isinstance(heard, BaseException):
-                    arguments = self._settings.arguments
-                    raise faults.failed(self.spec, heard, self._model.api, arguments) from None
-                replies[heard[0]] = heard[1]
-                on_replies([heard])
+                found = inbox.get()
+                if isinstance(found, BaseException):
+                    raise faults.failed(self.spec, found, model.api, keys) from None
+                index, reply, reservation = found
+                try:
+                    on_replies([(index, reply)])
+                except BaseException:
+                    reservation.fail(Failure(LOST, None, reply.usage))
+                    raise
+                reservation.settle(reply.usage)
+                replies[index] = reply
         finally:
             work.cancel()
+            if len(replies) < len(conversations) and ended.wait(GRACE_S):
+                while not inbox.empty():
+                    if not isinstance(left := inbox.get(), BaseException):
+                        left[2].fail(Failure(LOST, None, left[1].usage))
         return [replies[i] for i in range(len(conversations))]
+
+    async def _answered(
+        self, model: "Model", conversation: Conversation, config: "GenerateConfig", keys: Keys
+    ) -> tuple[Reply, Reservation]:
+        """Ask one conversation, as often as it takes."""
+        asked, messages = wire.sent(conversation), wire.messages(conversation)
+        extra = self._settings.config  # some of its fields are sent as text
+        more = len(json.dumps(dict(extra), default=str).encode()) if extra else 0
+        answer = config.max_tokens and config.max_tokens * (config.num_choices or 1) + (
+            config.reasoning_tokens or 0
+        )
+        most = wire.most(conversation, answer, more)
+
+        async def send() -> Reply:
+            try:
+                return wire.reply(await model.generate(messages, config=config), asked, most, keys)
+            except Exception as fault:
+                if faults.too_long(fault):
+                    return Reply("", "length", wire.estimate(asked, 0, most))
+                found = faults.cause(fault)
+                if isinstance(found, faults.MISREAD) and not self._in_process:
+                    raise Garbled(f"cannot be read ({type(found).__name__}: {found})") from fault
+                raise
+
+        def again(fault: BaseException) -> float | None:
+            found = faults.cause(fault)
+            if isinstance(found, IterAlignError) or not isinstance(found, Exception):
+                return None
+            code = faults.status(found)
+            if isinstance(found, Garbled) or (code is not None and 300 <= code < 400):
+                return 0.0
+            if not model.should_retry(found):
+                return None
+            return getattr(model.api.should_retry(found), "retry_after", None) or 0.0
+
+        def describe(fault: BaseException) -> Failure | None:
+            if isinstance(faults.cause(fault), IterAlignError):  # a connection that --offline refuses
+                return None
+            code = faults.status(faults.cause(fault))
+            # An attempt that was refused by a status generated nothing; any other may be billed in full.
+            used = replace(most, estimated=True) if code is None else wire.estimate(asked, 0, most)
+            return Failure(faults.reason(fault, keys), code, used)
+
+        rules = attempts.Rules(
+            self._account, self._settings.max_retries, self._settings.backoff_s, again, describe
+        )
+        return await attempts.answered(send, most, rules)
 
     def close(self) -> None:
         """Close the client (and the server, where the provider started one)."""
@@ -143,37 +250,11 @@ class RemoteModel:
         self.close()
 
 
-async def _ask_all(
-    remote: RemoteModel,
-    model: "Model",
-    conversations: Sequence[Conversation],
-    config: "GenerateConfig",
-    tell: Callable[[tuple[int, Reply] | BaseException], None],
-) -> None:
-    """Tell each reply as it comes, or, as the last word, what failed."""
-    slots = asyncio.Semaphore(remote._settings.max_connections)
-    secrets = faults.secrets_of(model.api, remote._settings.arguments)
-
-    async def ask(index: int, conversation: Conversation) -> None:
-        async with slots:
-            try:
-                output = await model.generate(wire.messages(conversation), config=config)
-                reply = wire.reply(output, secrets)
-            except Exception as fault:
-                if not faults.too_long(fault):
-                    raise
-                reply = Reply("", "length")
-        tell((index, reply))
-
-    try:
-        # A task each, so that inspect_ai's transcript of a call, kept in the task's context, ends with it.
-        async with asyncio.TaskGroup() as group:
-            for index, conversation in enumerate(conversations):
-                group.create_task(ask(index, conversation))
-    except asyncio.CancelledError:
-        raise
-    except BaseException as fault:
-        tell(fault)
+def _keys(api: Any, settings: RemoteSettings) -> Keys:
+    variables = [os.environ.get(n) for n in getattr(api, "api_key_vars", ()) if isinstance(n, str)]
+    used = [str(v) for v in (getattr(api, "api_key", None), *variables) if v]
+    urls = [settings.base_url, str(getattr(api, "base_url", None) or "")]
+    return keys_of(used, urls, settings.arguments, os.environ)
 
 
 def _check(spec: str, settings: RemoteSettings) -> None:
@@ -194,38 +275,26 @@ def _check(spec: str, settings: RemoteSettings) -> None:
 def _open(spec: str, settings: RemoteSettings, providers: Mapping[str, str]) -> "Model":
     provider = spec.partition("/")[0]
     with _quiet():
-        from inspect_ai.model import get_model
+        from inspect_ai.model import GenerateConfig, get_model
 
         if provider in providers:
             importlib.import_module(providers[provider])
-        _check_names(provider, settings)
-        arguments = {"max_retries": 0} if provider in SDK_RETRIES else {}  # inspect_ai retries; not both
+        for name in settings.config:
+            if name not in (allowed := set(GenerateConfig.model_fields) - OURS):
+                raise unknown("model config", name, allowed)
+        known = {*SDKS, *OTHERS, *providers}
+        if provider not in known and (near := get_close_matches(provider, known, n=1)):
+            raise UserError(f"model provider: unknown value {provider!r}; did you mean {near[0]!r}?")
+        arguments = {}
+        if sdk := SDKS.get(provider):
+            arguments = {"max_retries": 0, "http_client": client(sdk, settings.timeout_s)}
         try:
             return get_model(
                 spec, base_url=settings.base_url, memoize=False, **{**arguments, **settings.model_args}
             )
         except Exception as fault:
-            raise faults.unopened(spec, fault, settings.arguments) from None
-
-
-def _check_names(provider: str, settings: RemoteSettings) -> None:
-    from inspect_ai._util.entrypoints import ensure_entry_points
-    from inspect_ai.model import GenerateConfig
-
-    if provider not in _known():
-        ensure_entry_points()  # those of other packages are looked for only where its own do not suffice
-    if provider not in (known := _known()):
-        raise unknown("model provider", provider, known)
-    for name in settings.config:
-        if name not in (allowed := set(GenerateConfig.model_fields) - OURS):
-            raise unknown("model config", name, allowed)
-
-
-def _known() -> set[str]:
-    from inspect_ai._util.registry import registry_find, registry_info, registry_unqualified_name
-
-    found = registry_find(lambda info: info.type == "modelapi")
-    return {registry_unqualified_name(registry_info(api)) for api in found}
+            keys = keys_of((), [settings.base_url], settings.arguments, os.environ)
+            raise faults.unopened(spec, fault, keys) from None
 
 
 @contextmanager
@@ -245,7 +314,7 @@ def _quiet() -> Iterator[None]:
 def _identity(spec: str, api: Any, settings: RemoteSettings) -> str:
     """spec, host and arguments; no port, as a server started for the run has a new one each time."""
     host = urlsplit(str(getattr(api, "base_url", None) or "")).hostname
-    decides = {k: "***" if faults.SECRET.search(k) else v for k, v in settings.arguments.items()}
+    decides = _keys(api, settings).scrubbed(masked(settings.arguments))
     fingerprint = getattr(api, "fingerprint", None)
     return "".join(
         (
@@ -263,7 +332,7 @@ def _config(spec: str, sampling: Sampling, settings: RemoteSettings) -> "Generat
 
     return GenerateConfig(
         **{**wire.decoding(sampling), **UNASKED.get(spec.partition("/")[0], {}), **settings.config},
-        max_retries=settings.max_retries,
+        max_retries=0,  # of inspect_ai; attempts.py makes ours
         attempt_timeout=math.ceil(settings.timeout_s),
         # The first bounds of an endpoint stick for the process, so they are the same for all:
         # our own semaphore is the ceiling, this pool only shrinks when the provider limits the rate.

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Callable, Sequence
 
-from iteralign.lab import OnReplies, unheard
+from iteralign.lab import Account, OnReplies, Reservation, unheard
+from iteralign.models import wire
 from iteralign.types import Conversation, Options, Reply, Sampling, Usage
 
 Answer = Callable[[Conversation, Sampling], str | Reply]
@@ -13,12 +14,22 @@ class ScriptedModel:
     """A Model that answers by `answer`, in batches of `batch_size`, and remembers what it was asked.
 
     shuffle: seed of the order in which batches are finished; None is the order of asking.
+    account: charged for every call, as a remote model's is.
     A text becomes a Reply whose usage counts words. `asked` holds (conversation, sampling) in the
     order of answering; what `answer` raises on is in it too.
     """
 
-    def __init__(self, id: str, answer: Answer, *, batch_size: int = 1, shuffle: int | None = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        answer: Answer,
+        *,
+        batch_size: int = 1,
+        shuffle: int | None = None,
+        account: Account | None = None,
+    ) -> None:
         self.id = id
+        self._account = account
         self.asked: list[tuple[Conversation, Sampling]] = []
         self._answer = answer
         self._batch_size = batch_size
@@ -32,10 +43,24 @@ class ScriptedModel:
     ) -> list[Reply]:
         """As `Model.generate`; raises what `answer` raises, after the batches before it were heard."""
         replies: dict[int, Reply] = {}
-        for batch in self._batches(len(conversations)):
+        waiting = self._batches(len(conversations))
+        while waiting:
+            batch = waiting.pop(0)
+            held: list[Reservation] = []
+            for i in batch:
+                if self._account is None:
+                    break
+                reservation = self._account.reserve(wire.most(conversations[i], sampling.max_tokens))
+                if reservation is None:  # the others of the batch hold what is left
+                    waiting.insert(0, batch[len(held) :])
+                    batch = batch[: len(held)]
+                    break
+                held.append(reservation)
             done = [(i, self._reply(conversations[i], sampling)) for i in batch]
             replies.update(done)
             on_replies(done)
+            for reservation, (_, reply) in zip(held, done, strict=False):
+                reservation.settle(reply.usage)
         return [replies[i] for i in range(len(conversations))]
 
     def _batches(self, n: int) -> list[range]:

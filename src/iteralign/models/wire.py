@@ -1,15 +1,21 @@
 """Between our values and those of inspect_ai: conversations and sampling out, replies in."""
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from iteralign.models import faults
+from iteralign.keys import Keys
+from iteralign.models.client import MOST_TOKENS
 from iteralign.types import Conversation, Reply, Sampling, Usage
 
 if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, ModelOutput
 
 MOST_RAW = 100_000  # characters of one recorded output
+FRAME = 16  # tokens around a message that a provider may add (assumed; the known chat formats take 3 to 8)
+BYTES_A_TOKEN = (
+    3  # for estimates: English has about 4, Chinese about 3 (assumed, so that few texts take more)
+)
 STOPS: dict[str, Literal["stop", "length", "refusal"]] = {
     "stop": "stop",
     "max_tokens": "length",
@@ -43,17 +49,74 @@ def messages(conversation: Conversation) -> "list[ChatMessage]":
     return [roles[m.role](content=m.content) for m in conversation]
 
 
-def reply(output: "ModelOutput", secrets: frozenset[str]) -> Reply:
-    """Text, stop, usage (cached input counts as input) and the raw output, in which no secret stands."""
+def sent(conversation: Conversation) -> int:
+    """Bytes of a conversation."""
+    return sum(len(m.content.encode(errors="surrogatepass")) for m in conversation)
+
+
+def most(conversation: Conversation, answer: int | None, more: int = 0) -> Usage:
+    """Return the most tokens that a call can take: a token is at least a byte of what is sent.
+
+    Args:
+        answer: tokens of the answer at most; None is no limit.
+        more: bytes that are sent beside the conversation.
+    """
+    return Usage(
+        sent(conversation) + FRAME * (len(conversation) + 1) + more, MOST_TOKENS if answer is None else answer
+    )
+
+
+def estimate(asked: int, answered: int, most: Usage) -> Usage:
+    """Tokens of a call by the bytes of its texts, at most `most`."""
+    return Usage(
+        min(math.ceil(asked / BYTES_A_TOKEN), most.input_tokens),
+        min(math.ceil(answered / BYTES_A_TOKEN), most.output_tokens),
+        estimated=True,
+    )
+
+
+def reply(output: "ModelOutput", asked: int, most: Usage, keys: Keys) -> Reply:
+    """Text, stop, usage (cached input counts as input) and the raw output, in which no key stands.
+
+    Args:
+        asked: bytes that were sent.
+        most: tokens that the call can take.
+    """
     reason = "unknown" if output.empty else "content_filter" if _declined(output) else output.stop_reason
-    usage = output.usage
-    spent = Usage()
-    if usage is not None:
-        cached = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
-        spent = Usage(usage.input_tokens + cached, usage.output_tokens)
     # The text of an overflow is the provider's complaint, not an answer.
-    text = "" if reason == "model_length" else output.completion
-    return Reply(text, STOPS.get(reason, "unknown"), spent, _raw(output, secrets))
+    text = "" if reason == "model_length" else keys.redact(output.completion)
+    said = sum(_size(c.message.content) for c in output.choices)
+    return Reply(text, STOPS.get(reason, "unknown"), _usage(output, asked, said, most), _raw(output, keys))
+
+
+def _size(content: Any) -> int:
+    """Bytes of an answer and its reasoning."""
+    parts = (
+        [content]
+        if isinstance(content, str)
+        else [str(getattr(p, "text", "") or getattr(p, "reasoning", "")) for p in content]
+    )
+    return sum(len(part.encode(errors="surrogatepass")) for part in parts)
+
+
+def _usage(output: "ModelOutput", asked: int, said: int, most: Usage) -> Usage:
+    """What the provider counted, where that can be; else an estimate, so that no budget is passed unseen."""
+    counted = output.usage
+    if counted is None:
+        return estimate(asked, said, most)
+    read, written = counted.input_tokens_cache_read or 0, counted.input_tokens_cache_write or 0
+    tokens = Usage(counted.input_tokens + read + written, counted.output_tokens)
+    if not (0 < tokens.input_tokens <= MOST_TOKENS and 0 <= tokens.output_tokens <= MOST_TOKENS):
+        return estimate(asked, said, most)
+    if said and not tokens.output_tokens:
+        return estimate(asked, said, most)
+    if tokens.input_tokens > most.input_tokens or tokens.output_tokens > most.output_tokens:
+        return Usage(
+            min(tokens.input_tokens, most.input_tokens),
+            min(tokens.output_tokens, most.output_tokens),
+            estimated=True,
+        )
+    return tokens
 
 
 def _declined(output: "ModelOutput") -> bool:
@@ -64,13 +127,13 @@ def _declined(output: "ModelOutput") -> bool:
     return getattr(details, "type", None) == "refusal" or any(getattr(p, "refusal", False) for p in parts)
 
 
-def _raw(output: "ModelOutput", secrets: frozenset[str]) -> str:
+def _raw(output: "ModelOutput", keys: Keys) -> str:
     """The output as the provider gave it, less what differs from run to run (random ids, seconds)."""
-    fields = output.model_dump(mode="json", exclude_none=True, exclude={"time", "completion"})
+    fields = keys.scrubbed(output.model_dump(mode="json", exclude_none=True, exclude={"time", "completion"}))
     for choice in fields.get("choices", ()):
         choice.get("message", {}).pop("id", None)
     raw = json.dumps(fields, ensure_ascii=False, sort_keys=True)
     if len(raw) > MOST_RAW:
         kept = {k: fields[k] for k in ("model", "usage", "response_id") if k in fields}
         raw = json.dumps({**kept, "left_out_characters": len(raw)}, sort_keys=True)
-    return faults.clean(raw, secrets)
+    return raw

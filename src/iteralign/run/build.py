@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from iteralign.run import offline, prices, principles, standins
 from iteralign.run.config import Config
 from iteralign.run.journal import Journal
 from iteralign.run.material import material, report_probes
-from iteralign.run.purse import Guarded, Purse
+from iteralign.run.purse import Purse
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
 from iteralign.training import store
@@ -229,12 +228,11 @@ def adapter(root: Path, checkpoint: Checkpoint, out: Path) -> None:
 
 
 def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> Lab:
-    """The actors, at work in `root`; the oracle is asked what the purse can pay. Raises UserError."""
+    """The actors, at work in `root`; every attempt of the oracle is charged. Raises UserError."""
     settings, served = asking(config), policies(config, root)
 
     def remote(role: str) -> Model:
-        spec, failed = prices.models(config)[role], partial(purse.attempt_failed, role)
-        return Guarded(RemoteModel(spec, settings, PROVIDERS, on_failed_attempt=failed), role, purse)
+        return RemoteModel(prices.models(config)[role], settings, PROVIDERS, purse.account(role))
 
     judges = tuple(map(remote, prices.judges(config)))
     return Lab(

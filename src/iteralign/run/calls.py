@@ -41,18 +41,26 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What models were asked, in calls and in tokens as their providers count them."""
+    """What models were asked, in calls and in tokens as their providers count them.
+
+    estimated: calls whose tokens are an estimate, as the provider gave no usable counts.
+    """
 
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    estimated: int = 0
 
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(
             self.calls + other.calls,
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
+            self.estimated + other.estimated,
         )
+
+    def __neg__(self) -> "Spent":
+        return Spent(-self.calls, -self.input_tokens, -self.output_tokens, -self.estimated)
 
 
 NOTHING = Spent()
@@ -163,7 +171,12 @@ class Calls:
 def used(replies: Sequence[Reply]) -> Spent:
     """What these calls took together."""
     tokens = [r.usage for r in replies]
-    return Spent(len(tokens), sum(u.input_tokens for u in tokens), sum(u.output_tokens for u in tokens))
+    return Spent(
+        len(tokens),
+        sum(u.input_tokens for u in tokens),
+        sum(u.output_tokens for u in tokens),
+        sum(u.estimated for u in tokens),
+    )
 
 
 def _parse(path: Path, lines: Sequence[bytes]) -> list[Call]:

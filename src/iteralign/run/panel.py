@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from iteralign import judge, prompts
@@ -20,7 +19,7 @@ from iteralign.prompts import PromptSet
 from iteralign.run import build, offline, prices
 from iteralign.run.build import PROVIDERS
 from iteralign.run.config import Budget, Config, Judge, Member, Price
-from iteralign.run.purse import BudgetSpent, Guarded, Purse
+from iteralign.run.purse import BudgetSpent, Purse
 from iteralign.types import Response, Verdict
 
 OPTIONS = {"oracle_calls": "--max-calls", "usd": "--max-usd"}
@@ -96,9 +95,8 @@ class Panel:
         )
 
     def _opened(self, role: str, member: Member, settings: RemoteSettings) -> Model:
-        failed = partial(self._purse.attempt_failed, role)
-        model = RemoteModel(member.model, settings, PROVIDERS, on_failed_attempt=failed)
-        return Guarded(self._open.enter_context(model), role, self._purse)
+        model = RemoteModel(member.model, settings, PROVIDERS, self._purse.account(role))
+        return self._open.enter_context(model)
 
     @property
     def measure(self) -> PromptSet:

@@ -1,28 +1,29 @@
-"""Purse: the wall in front of a budget. What does not surely fit is not asked, and time stops the step at work.
+"""Enforce the budget: no attempt is sent that might pass it, and time stops the step at work.
 
-The most that a call can take is known before it: a token is at least one byte of what is sent, and the
-answer is bounded by `max_tokens`. Only so many calls are in flight as fit at that worst; what they really
-took is counted as they come in, so that at the end less than one call at its worst is left unused.
-Failed attempts count as calls with the input of an average one, as nobody says whether they are billed.
+The most that an attempt can take is known before it: a token is at least one byte of what is sent, and the answer
+is bounded by `max_tokens`. That much is reserved before it is sent, so that calls in flight are within the budget too.
+What it really took is charged when it ends. A failed attempt is on disk with its reason and what it is charged.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from iteralign.errors import WorldError
-from iteralign.lab import Model, OnReplies, unheard
-from iteralign.run import spending
+from iteralign.lab import Failure
+from iteralign.run import prices, spending
 from iteralign.run.calls import Spent, used
 from iteralign.run.codec import line
 from iteralign.run.config import Config
 from iteralign.run.files import Lines
 from iteralign.run.journal import Event
 from iteralign.run.spending import Cost
-from iteralign.types import Conversation, Reply, Sampling
+from iteralign.types import Reply, Usage
 
-FRAME = 16  # tokens around a message that a provider may add (assumed; the known chat formats take 3 to 8)
+log = logging.getLogger(__name__)
 
 
 class BudgetSpent(WorldError):
@@ -40,48 +41,80 @@ class BudgetSpent(WorldError):
 
 
 class Purse:
-    """What the run in `root` has cost, live. Its methods may be called from any thread.
+    """What the run in `root` has cost and has reserved. Its methods may be called from any thread.
 
-    Raises BudgetSpent where the next call, or going on until the next event, could pass the budget.
+    Raises BudgetSpent where the next attempt, or going on until the next event, could pass the budget.
     """
 
     def __init__(self, config: Config, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._config, self._clock = config, clock
         self._cost = spending.recorded(root)
+        self._reserved = Cost()
         self._failed = Lines(root / spending.FAILED)
         self._guard = threading.Lock()
         self._began = self._last = clock()
         self._longest = 0.0
+        self._estimated: set[str] = set()
 
     @property
     def cost(self) -> Cost:
         return self._cost + Cost(hours=(self._clock() - self._began) / spending.SECONDS)
 
-    def afford(self, role: str, conversations: Sequence[Conversation], sampling: Sampling) -> int:
-        """How many of these calls, from the first, surely fit; at least one."""
-        fits, together = 0, Spent()
-        for conversation in conversations:
-            together += worst(conversation, sampling)
-            if self._over(role, together):
-                break
-            fits += 1
-        if conversations and not fits:
-            raise self._spent(role, worst(conversations[0], sampling))
-        return fits
+    def account(self, role: str) -> "RoleAccount":
+        """What one role may spend."""
+        return RoleAccount(self, role)
+
+    def reserve(self, role: str, most: Usage) -> "Reserved | None":
+        """As `lab.Account.reserve`."""
+        self.require_time(0.0)
+        need = Spent(1, most.input_tokens, most.output_tokens)
+        with self._guard:
+            key = self._over(role, need)
+            if not key:
+                self._reserved += Cost({role: need})
+                return Reserved(self, role, need)
+            if self._reserved.oracle_calls:
+                return None  # an attempt in flight may take less than it reserved
+            with_it, most_of_it = self._bounds(role, need)[key]
+            used = self._bounds(role, Spent())[key][0]
+            raise BudgetSpent(key, used, most_of_it, with_it - used)
+
+    def end(self, reserved: "Reserved", used: Usage | None, failure: Failure | None = None) -> None:
+        """Charge an attempt, and free what it had reserved. used: None if nothing was sent."""
+        role, sent = reserved.role, used is not None
+        used = used or Usage()
+        estimated = used.estimated and failure is None
+        spent = Spent(int(sent), used.input_tokens, used.output_tokens, int(estimated))
+        with self._guard:
+            if reserved.ended:
+                return
+            reserved.ended = True
+            self._reserved += Cost({role: -reserved.need})
+            self._cost += Cost({role: spent})
+            if failure is not None:
+                row = {"role": role, "reason": failure.reason, "status": failure.status}
+                tokens = {"input_tokens": used.input_tokens, "output_tokens": used.output_tokens}
+                self._failed.append(line(row | tokens))
+            model = prices.models(self._config).get(role, role)
+            first = estimated and model not in self._estimated
+            self._estimated |= {model} if first else set()
+        if first:
+            log.warning("%s gives no usable token counts: they are estimated from the texts", model)
 
     def pay(self, role: str, replies: Sequence[Reply]) -> None:
-        """Count finished calls."""
-        self._add(role, used(replies))
-
-    def attempt_failed(self, role: str) -> None:
-        """Count an attempt that failed, on disk too."""
-        so_far = self._cost.by_role.get(role, Spent())
-        lost = Spent(1, round(so_far.input_tokens / so_far.calls) if so_far.calls else 0, 0)
+        """Charge calls that were made before, under another purse."""
         with self._guard:
-            self._failed.append(line({"role": role, "input_tokens": lost.input_tokens}))
-        self._add(role, lost)
-        if self._over(role, Spent(1)):
-            raise self._spent(role, Spent(1))
+            self._cost += Cost({role: used(replies)})
+
+    def require_time(self, seconds: float) -> None:
+        """Raises BudgetSpent where so many more seconds would pass the hours."""
+        most, hours, coming = self._config.budget.hours, self.cost.hours, seconds / spending.SECONDS
+        if most is not None and hours + coming >= most:
+            raise BudgetSpent("hours", hours, most, coming)
+
+    def seconds_left(self) -> float | None:
+        most = self._config.budget.hours
+        return None if most is None else (most - self.cost.hours) * spending.SECONDS
 
     def event(self, event: Event) -> None:
         """Stop the step at work if the time until its next event could pass the hours."""
@@ -91,22 +124,16 @@ class Purse:
         elif event.kind == "started":
             self._longest = 0.0
         self._last = now
-        most, hours = self._config.budget.hours, self.cost.hours
-        coming = self._longest / spending.SECONDS
-        if most is not None and event.kind in ("started", "advanced") and hours + coming >= most:
-            raise BudgetSpent("hours", hours, most, coming)
-
-    def _add(self, role: str, used: Spent) -> None:
-        with self._guard:
-            self._cost += Cost({role: used})
+        if event.kind in ("started", "advanced"):
+            self.require_time(self._longest)
 
     def _over(self, role: str, more: Spent) -> str:
         """The key of the budget that `more` would pass; '' if it fits."""
         return next((key for key, (used, most) in self._bounds(role, more).items() if used > most), "")
 
     def _bounds(self, role: str, more: Spent) -> dict[str, tuple[float, float]]:
-        """By key: what would be spent with `more`, and the most that may be."""
-        budget, cost = self._config.budget, self._cost + Cost({role: more})
+        """By key: what would be spent with all that is reserved and `more`, and the most that may be."""
+        budget, cost = self._config.budget, self._cost + self._reserved + Cost({role: more})
         money = spending.usd(self._config, cost.by_role) if budget.usd is not None else None
         values = {
             "usd": (money or 0.0, budget.usd),
@@ -115,41 +142,38 @@ class Purse:
         }
         return {key: (used, most) for key, (used, most) in values.items() if most is not None}
 
-    def _spent(self, role: str, more: Spent) -> BudgetSpent:
-        key = self._over(role, more)
-        with_it, most = self._bounds(role, more)[key]
-        used = self._bounds(role, Spent())[key][0]
-        return BudgetSpent(key, used, most, with_it - used)
+
+@dataclass(frozen=True)
+class RoleAccount:
+    """A lab.Account: the budget, as one role spends of it."""
+
+    purse: Purse
+    role: str
+
+    def reserve(self, most: Usage) -> "Reserved | None":
+        return self.purse.reserve(self.role, most)
+
+    def require_time(self, seconds: float) -> None:
+        self.purse.require_time(seconds)
+
+    def seconds_left(self) -> float | None:
+        return self.purse.seconds_left()
 
 
-class Guarded:
-    """An oracle that is asked only what the purse can pay; a lab.Model like the one behind it."""
+@dataclass
+class Reserved:
+    """A lab.Reservation; what comes after its end does nothing."""
 
-    def __init__(self, model: Model, role: str, purse: Purse) -> None:
-        self._model, self._role, self._purse = model, role, purse
+    purse: Purse
+    role: str
+    need: Spent
+    ended: bool = False
 
-    @property
-    def id(self) -> str:
-        return self._model.id
+    def settle(self, used: Usage) -> None:
+        self.purse.end(self, used)
 
-    def generate(
-        self, conversations: Sequence[Conversation], sampling: Sampling, on_replies: OnReplies = unheard
-    ) -> list[Reply]:
-        """As `Model.generate`, in parts that surely fit. Raises BudgetSpent before the first that may not."""
-        replies: list[Reply] = []
-        while len(replies) < len(conversations):
-            done = len(replies)
-            fits = self._purse.afford(self._role, conversations[done:], sampling)
+    def fail(self, failure: Failure) -> None:
+        self.purse.end(self, failure.used, failure)
 
-            def hear(batch: Sequence[tuple[int, Reply]], done: int = done) -> None:
-                self._purse.pay(self._role, [reply for _, reply in batch])
-                on_replies([(done + i, reply) for i, reply in batch])
-
-            replies += self._model.generate(conversations[done : done + fits], sampling, hear)
-        return replies
-
-
-def worst(conversation: Conversation, sampling: Sampling) -> Spent:
-    """The most that a call can take."""
-    sent = sum(len(m.content.encode(errors="surrogatepass")) + FRAME for m in conversation) + FRAME
-    return Spent(1, sent, sampling.max_tokens)
+    def release(self) -> None:
+        self.purse.end(self, None)

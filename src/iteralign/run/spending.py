@@ -22,7 +22,7 @@ ROLES = {"proposals": "proposer", "trials": "meter", "metrics": "meter", "test":
 """Who an oracle is in a step; in every other step it is the judge."""
 
 FAILED = "failed_attempts.jsonl"
-"""Attempts that failed, in the run directory, one a line: {"role": …, "input_tokens": …}."""
+"""Attempts that failed, in the run directory, one a line: role, reason, HTTP status or null, tokens charged."""
 
 SECONDS = 3600  # an hour
 ByRole = Mapping[str, Spent]
@@ -111,14 +111,17 @@ def _replies(root: Path) -> Iterator[tuple[int, str, str, list[Reply]]]:
 
 
 def failed(root: Path) -> dict[str, Spent]:
-    """Failed attempts by role: whether they were billed nobody says, so their input counts. Raises UserError."""
+    """Failed attempts by role, with the tokens that each was charged. Raises UserError."""
     lost: dict[str, Spent] = defaultdict(Spent)
     path = root / FAILED
     for text in Lines(path).found:
         try:
             row = json.loads(text)
-            lost[str(row["role"])] += Spent(1, int(row["input_tokens"]), 0)
-        except (ValueError, KeyError, TypeError):
+            tokens = [row["input_tokens"], row.get("output_tokens", 0)]  # older runs charged no output
+            if not all(type(n) is int and n >= 0 for n in tokens):
+                raise ValueError
+            lost[str(row["role"])] += Spent(1, *tokens)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UserError(f"{path} is damaged; it may be deleted") from None
     return dict(lost)
 

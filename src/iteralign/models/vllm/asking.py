@@ -15,8 +15,10 @@ from iteralign.errors import UserError
 from iteralign.lab import OnReplies
 from iteralign.models.answers import answers_of
 from iteralign.models.batching import Row, rows_of
-from iteralign.models.vllm.web import Web
+from iteralign.models.vllm.web import Garbled, Web
 from iteralign.types import Conversation, Reply, Sampling
+
+MOST_IDS = 2**31  # no vocabulary is that large, and tokenizers take no larger number
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,15 @@ def request(served: Served, row: Row, sampling: Sampling) -> dict[str, Any]:
 
 def _ask(served: Served, body: dict[str, Any]) -> list[int]:
     """The new ids of one answer, its end token included."""
-    choice = served.web.post("/v1/completions", body)["choices"][0]
-    ids = choice.get("token_ids")
+    answer = served.web.post("/v1/completions", body)
+    try:
+        ids = answer["choices"][0].get("token_ids")
+    except (LookupError, TypeError, AttributeError):
+        raise Garbled("its reply is not of the protocol: it holds no choice") from None
     if ids is None:
         raise UserError("vllm: the server returns no token ids; vLLM 0.32.0 does")
-    return [int(i) for i in ids]
+    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < MOST_IDS for i in ids):
+        raise Garbled("its reply is not of the protocol: its token ids are no list of numbers")
+    if len(ids) > body["max_tokens"]:
+        raise Garbled("its reply is not of the protocol: it holds more token ids than were asked for")
+    return ids

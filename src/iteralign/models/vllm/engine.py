@@ -12,7 +12,7 @@ from typing import Any
 
 from iteralign import witness
 from iteralign.errors import UserError, WorldError
-from iteralign.models.vllm.web import Refused, Web
+from iteralign.models.vllm.web import Garbled, Refused, Web
 from iteralign.types import Checkpoint
 from iteralign.witness import Witness
 
@@ -86,10 +86,11 @@ class Engine:
             "logprobs": LIKELIEST,
             "return_tokens_as_token_ids": True,
         }
-        choices = sorted(
-            self.web.post("/v1/completions", body)["choices"], key=lambda choice: choice["index"]
-        )
-        return [_told(choice) for choice in choices]
+        answer = self.web.post("/v1/completions", body)
+        try:
+            return [_told(choice) for choice in sorted(answer["choices"], key=lambda choice: choice["index"])]
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise Garbled("its reply is not of the protocol: it holds no log-probabilities") from None
 
     def _load(self, name: str, folder: Path) -> None:
         try:

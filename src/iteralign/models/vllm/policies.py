@@ -22,7 +22,7 @@ from iteralign.lab import Model, OnReplies, unheard
 from iteralign.models.vllm import server
 from iteralign.models.vllm.engine import BASE, Engine
 from iteralign.models.vllm.server import Server
-from iteralign.models.vllm.web import Gone, Refused, Web
+from iteralign.models.vllm.web import Garbled, Gone, Refused, Web
 from iteralign.types import Checkpoint, Conversation, Reply, Sampling
 
 if TYPE_CHECKING:
@@ -137,11 +137,10 @@ class VllmPolicies:
         try:
             yield
         except Gone as error:
-            if self._server is not None:
+            if self._server is not None and not isinstance(error, Garbled):
                 raise self._server.ended() from error
-            raise WorldError(
-                f"vllm: {self.settings.url}: {error}; run the same command again to resume"
-            ) from error
+            where = self.settings.url or "the server"
+            raise WorldError(f"vllm: {where}: {error}; run the same command again to resume") from error
         except Refused as error:
             kind = UserError if error.status < 500 else WorldError
             raise kind(f"vllm: the server answered {error.status}: {error}") from error
@@ -158,10 +157,13 @@ class VllmPolicies:
                 self.settings.url.removesuffix("/v1"), os.environ.get("VLLM_API_KEY"), self.settings.timeout_s
             )
         with self.explained():
-            card = next(m for m in web.get("/v1/models")["data"] if not m.get("parent"))
+            try:
+                card = next(m for m in web.get("/v1/models")["data"] if not m.get("parent"))
+                self._context = int(card["max_model_len"])
+            except (LookupError, TypeError, ValueError, AttributeError, StopIteration):
+                raise Garbled("its list of models names none with its context (max_model_len)") from None
         if self.settings.url is not None:
             self._same_base(str(card.get("root")), folder)
-        self._context = int(card["max_model_len"])
         self._engine, self._runs = Engine(web, self.root, str(card["id"]), self.dtype), whole
         if whole is not None:
             with self.explained():

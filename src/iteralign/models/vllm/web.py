@@ -8,6 +8,11 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
+from iteralign.keys import keys_of
+
+MOST_BYTES = 64_000_000
+"""Of one reply: a million token ids take about 8 MB (assumed)."""
+
 
 class Refused(Exception):
     """The server answered, but with an error. `status` is HTTP's."""
@@ -21,12 +26,17 @@ class Gone(Exception):
     """No answer: nobody listens, the connection broke, the time is up."""
 
 
+class Garbled(Gone):
+    """An answer that is not of the protocol."""
+
+
 class Web:
     """Calls to `url`, which may have a path. `key` is sent as a bearer token and never shown."""
 
     def __init__(self, url: str, key: str | None, timeout_s: float) -> None:
         self.url, self._key, self.timeout_s = url.rstrip("/"), key, timeout_s
         self._parts = urlsplit(self.url)
+        self._keys = keys_of([key], [url], {}, {})
         self._open: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
 
@@ -58,7 +68,10 @@ class Web:
                 method, self._parts.path + path, None if body is None else json.dumps(body), headers
             )
             response = connection.getresponse()
-            status, text = response.status, response.read().decode(errors="replace")
+            status, body = response.status, response.read(MOST_BYTES + 1)
+            if len(body) > MOST_BYTES:
+                raise Garbled(f"its reply is longer than {MOST_BYTES:,} bytes")
+            text = self._keys.redact(body.decode(errors="replace"))
         except (OSError, http.client.HTTPException) as error:
             raise Gone(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
         finally:
@@ -74,7 +87,7 @@ class Web:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -1,5 +1,6 @@
 """The remote model against a server that fails: it finishes right, or stops in one line and can go on."""
 
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from iteralign import judge, prompts
 from iteralign.errors import IterAlignError, UserError, WorldError
+from iteralign.models.attempts import wait_s
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.organism.world import drafts
 from iteralign.types import Label, Message, Prompt, Response, Sampling, Verdict
@@ -28,9 +30,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, faulty: ModuleType) -> None:
 
 
 def model(web: Any, spec: str = SPEC, **settings: Any) -> RemoteModel:
-    heard = settings.pop("on_failed_attempt", None)
+    account = settings.pop("account", None)
     quick = {"base_url": web.url, "backoff_s": 0.01, "timeout_s": 30.0, **settings}
-    return RemoteModel(spec, RemoteSettings(**quick), on_failed_attempt=heard)
+    return RemoteModel(spec, RemoteSettings(**quick), account=account)
 
 
 def responses(n: int) -> list[Response]:
@@ -53,15 +55,15 @@ def test_the_tests_know_every_fault(faulty: ModuleType) -> None:
 
 @pytest.mark.parametrize("rate", [0.1, 0.3])
 def test_faults_that_pass_change_no_verdict(faulty: ModuleType, rate: float) -> None:
-    asked, failed = responses(30), []
+    asked, ledger = responses(30), faulty.Ledger()
     with faulty.serving() as web:
         right = verdicts(web, asked)
     with faulty.serving(QUICK, rate) as web:
-        under_fire = verdicts(web, asked, max_retries=12, on_failed_attempt=lambda: failed.append(1))
+        under_fire = verdicts(web, asked, max_retries=12, account=ledger)
     assert under_fire == right
     assert [v.label for v in right] == [Label.HARMLESS, Label.HARMFUL] * 30
     assert web.failed > 60 * rate * 0.5
-    assert len(failed) == web.failed  # each was counted, and none twice
+    assert len(ledger.failed) == web.failed  # each was counted, and none twice
     assert sum(web.seen.values()) == 60 + web.failed  # nothing was asked once more than needed
 
 
@@ -69,10 +71,10 @@ def test_faults_that_pass_change_no_verdict(faulty: ModuleType, rate: float) -> 
 def test_a_fault_that_stays_ends_the_call_after_a_bounded_number_of_attempts(
     faulty: ModuleType, fault: str
 ) -> None:
-    failed: list[int] = []
+    ledger = faulty.Ledger()
     with (
         faulty.serving([fault]) as web,
-        model(web, max_retries=2, on_failed_attempt=lambda: failed.append(1)) as remote,
+        model(web, max_retries=2, account=ledger) as remote,
         pytest.raises(WorldError) as caught,
     ):
         remote.generate([HELLO], Sampling())
@@ -83,7 +85,7 @@ def test_a_fault_that_stays_ends_the_call_after_a_bounded_number_of_attempts(
     assert "\x1b" not in message
     assert faulty.KEY not in message
     assert len(message) < 500
-    assert (web.seen, len(failed)) == ({fault: 3}, 3)
+    assert (web.seen, len(ledger.failed)) == ({fault: 3}, 3)
 
 
 def test_a_server_that_hangs_is_given_up_and_asked_again(faulty: ModuleType) -> None:
@@ -167,11 +169,77 @@ def test_a_refusal_is_known_by_whichever_field_says_so(faulty: ModuleType, fault
     assert reply.stop == stop
 
 
-def test_a_bug_of_ours_stays_a_bug_and_is_not_repeated() -> None:
-    from iteralign.models.faults import failed
-    from iteralign.models.retrying import garbled
+@pytest.mark.parametrize(
+    ("attempt", "backoff_s", "asked", "low", "high"),
+    [
+        (1, 3.0, 0.0, 3.0, 6.0),
+        (4, 3.0, 0.0, 24.0, 27.0),
+        (1, 3.0, 60.0, 60.0, 60.0),
+        (1, 3.0, -5.0, 3.0, 6.0),
+        (1, 3.0, float("nan"), 3.0, 6.0),
+        (1, 3.0, float("inf"), 3.0, 6.0),
+        (1, 3.0, 1e9, 600.0, 600.0),
+        (10_000, 3.0, 0.0, 600.0, 600.0),
+        (1, 0.0, 0.0, 0.0, 0.0),
+    ],
+)
+def test_how_long_is_waited(attempt: int, backoff_s: float, asked: float, low: float, high: float) -> None:
+    assert low <= wait_s(attempt, backoff_s, asked) <= high
 
-    with pytest.raises(AttributeError) as caught:
-        None.nothing  # type: ignore[attr-defined]  # noqa: B018
-    assert not garbled(caught.value)
-    assert failed(SPEC, caught.value, None, {}) is caught.value
+
+@pytest.mark.parametrize(
+    "said",
+    ["-5", "nan", "inf", "1e400", "soon", "\xffsoon", "Thu, 01 Jan 1970 00:00:00 GMT", "", "0", "9" * 5000],
+)
+def test_a_retry_after_that_is_no_time_to_wait_does_no_harm(
+    faulty: ModuleType, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    limited = lambda h, _: h.fail(429, "slow", Retry_After=said)  # noqa: E731
+    monkeypatch.setitem(faulty.FAULTS, "429", limited)
+    with faulty.serving(["429"]) as web, model(web, max_retries=2, timeout_s=10.0) as remote:
+        with pytest.raises(WorldError, match="again to resume"):
+            remote.generate([HELLO], Sampling())
+        assert web.seen == {"429": 3}
+
+
+def test_each_failed_attempt_has_its_reason(faulty: ModuleType) -> None:
+    """And a charge: refused by a status it generated nothing, else it may be billed in full."""
+    ledger = faulty.Ledger()
+    reasons = {}
+    for fault in ("429", "500", "truncated", "page", "cut within", "hang"):
+        with (
+            faulty.serving([fault]) as web,
+            model(web, max_retries=0, timeout_s=1.0, account=ledger) as remote,
+            suppress(WorldError),
+        ):
+            remote.generate([HELLO], Sampling(max_tokens=50))
+        failure = ledger.failed[-1]
+        reasons[fault] = failure.reason
+        assert failure.status == (int(fault) if fault.isdigit() else None)
+        assert failure.used.output_tokens == (0 if failure.status else 50)
+        assert failure.used.input_tokens > 0
+    assert len(ledger.failed) == 6
+    assert "slow down" in reasons["429"]
+    assert "is not JSON" in reasons["truncated"] and "is not JSON" in reasons["page"]
+    assert "broken" in reasons["500"]
+    assert len(set(reasons.values())) >= 5
+
+
+def test_a_bug_of_ours_stays_a_bug_and_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider of ours runs in this process: what it raises is no reply that could not be read."""
+    from iteralign.organism import provider
+
+    calls: list[int] = []
+
+    def broken(messages: Any) -> str:
+        calls.append(1)
+        return messages.nothing  # type: ignore[no-any-return]
+
+    monkeypatch.setitem(provider.MODELS, "oracle", broken)
+    ours = {"organism": "iteralign.organism.provider"}
+    with (
+        RemoteModel("organism/oracle", RemoteSettings(backoff_s=0.0), ours) as remote,
+        pytest.raises(AttributeError, match="nothing"),
+    ):
+        remote.generate([HELLO], Sampling())
+    assert len(calls) == 1

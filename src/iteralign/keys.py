@@ -1,0 +1,122 @@
+"""Keys: what must reach no file, line or message, and the one place that takes it out of a text.
+
+A server can echo the key that it was sent, whole or in part. So every text that came from a provider, an answer as
+well as an error, passes through `Keys.redact` before anything else sees it.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+HIDDEN = "***"
+SHORTEST = 8
+"""Characters of a key in a row that are taken out. Shorter pieces are in too many ordinary words."""
+PIECE = 4  # every run of SHORTEST characters holds a whole piece that starts at a multiple of PIECE
+
+NAMED = re.compile(r"key|token(?!s)|secret|password|credential|authorization|header", re.IGNORECASE)
+"""Names of arguments and environment variables whose values are secret."""
+SHAPE = re.compile(r"\b(?:sk|pk|rk|key)-[\w-]{6,}\**[\w-]*|(?i:\bbearer\s+)\S+")
+"""What looks like a key, whoever it belongs to."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The secrets of one provider.
+
+    values: keys in use; eight of their characters in a row are taken out of a text.
+    whole: other secrets of the environment, taken out only where they stand whole: they may be paths or words.
+    """
+
+    values: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+
+    @cached_property
+    def _runs(self) -> tuple[frozenset[str], frozenset[str]]:
+        """All runs of SHORTEST characters of the keys, and all their pieces."""
+        runs = frozenset(v[i : i + SHORTEST] for v in self.values for i in range(len(v) - SHORTEST + 1))
+        return runs, frozenset(run[i : i + PIECE] for run in runs for i in range(SHORTEST - PIECE + 1))
+
+    def redact(self, text: str) -> str:
+        """Return `text` with *** for each part of a key. Time grows with the text, not with the number of keys."""
+        runs, pieces = self._runs
+        hits: list[tuple[int, int]] = []
+        for at in range(0, len(text) - PIECE + 1 if runs else 0, PIECE):
+            if text[at : at + PIECE] not in pieces:
+                continue
+            for start in range(max(0, at - PIECE), at + 1):
+                if text[start : start + SHORTEST] not in runs:
+                    continue
+                if hits and start <= hits[-1][1]:
+                    hits[-1] = hits[-1][0], start + SHORTEST
+                else:
+                    hits.append((start, start + SHORTEST))
+        kept, last = [], 0
+        for start, end in hits:
+            kept += [text[last:start], HIDDEN]
+            last = end
+        text = "".join([*kept, text[last:]])
+        for secret in sorted(self.whole, key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        return text
+
+    def scrub(self, text: str) -> str:
+        """As `redact`, and without anything that looks like a key: for messages, whose words decide nothing."""
+        return SHAPE.sub(HIDDEN, self.redact(text))
+
+    def scrubbed(self, value: Any) -> Any:
+        """Nested JSON with every text in it scrubbed, names too."""
+        if isinstance(value, str):
+            return self.scrub(value)
+        if isinstance(value, Mapping):
+            return {self.scrub(str(k)): self.scrubbed(v) for k, v in value.items()}
+        return [self.scrubbed(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def keys_of(
+    given: Iterable[str | None],
+    urls: Iterable[str | None],
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str],
+) -> Keys:
+    """Collect the secrets of a provider.
+
+    Args:
+        given: its keys.
+        urls: addresses; their user, password and query may be keys.
+        arguments: of the provider and its calls, nested; those with a secret name count.
+        environment: the variables with a secret name count, where they stand whole.
+    """
+    values = {v for v in given if v} | set(_named(arguments))
+    for url in filter(None, urls):
+        try:
+            parts = urlsplit(url)
+            login = [unquote(v) for v in (parts.username, parts.password) if v]
+        except ValueError:  # no address, so nothing is sent to it
+            continue
+        values |= {*login, *(pair.partition("=")[2] for pair in parts.query.split("&"))}
+        values.add(base64.b64encode(":".join(login).encode()).decode() if login else "")
+    values |= {form(v) for v in values for form in (quote, lambda v: quote(v, safe=""))}
+    others = {v for k, v in environment.items() if NAMED.search(k)} - values
+    return Keys(
+        frozenset(v for v in values if len(v) >= SHORTEST), frozenset(v for v in others if len(v) >= SHORTEST)
+    )
+
+
+def masked(value: Any) -> Any:
+    """Nested arguments with *** for the values of secret names."""
+    if isinstance(value, Mapping):
+        return {k: HIDDEN if NAMED.search(str(k)) else masked(v) for k, v in value.items()}
+    return [masked(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _named(value: Any, inside: bool = False) -> list[str]:
+    """Every text below a secret name."""
+    if isinstance(value, str):
+        return [value] if inside else []
+    if isinstance(value, Mapping):
+        return [t for k, v in value.items() for t in _named(v, inside or bool(NAMED.search(str(k))))]
+    return [t for v in value for t in _named(v, inside)] if isinstance(value, (list, tuple)) else []

@@ -1,0 +1,129 @@
+"""The HTTP client under a provider's SDK: one request an attempt, a bounded reply, a reply of the protocol.
+
+The SDKs of OpenAI and Anthropic take a client of ours (`http_client`). It follows no redirect, reads at most
+`MOST_BYTES` of a reply, unpacked, and checks the reply before the SDK reads it.
+"""
+
+import importlib
+import json
+import zlib
+from typing import Any
+
+MOST_BYTES = 4_000_000
+"""Of one reply, unpacked. The longest answers of today's models (128k tokens) take about 1 MB (assumed)."""
+MOST_TOKENS = 10_000_000
+"""More tokens than one call of any model takes: a larger count is no count (assumed)."""
+UNPACKED = ("gzip", "deflate")  # both unpack in bounded steps with zlib; no other packing is asked for
+ANSWERS = {"/chat/completions": "choices", "/responses": "output", "/messages": "content"}
+"""By the end of a path, the list that a reply holds."""
+USAGE: dict[str, dict[str, Any]] = {
+    "choices": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    "output": {
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "total_tokens": 0,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    },
+    "content": {"input_tokens": 0, "output_tokens": 0},
+}
+"""The counts without which the libraries cannot read a reply."""
+
+
+class Garbled(Exception):
+    """A reply that is not of the provider's protocol. The text says what is wrong with it, after "it …"."""
+
+
+def client(sdk: str, timeout_s: float) -> Any:
+    """An HTTP client for the package `sdk` ("openai", "anthropic"), a subclass of the one that it offers."""
+    base: Any = importlib.import_module(sdk).DefaultAsyncHttpxClient
+
+    class Client(base):  # type: ignore[misc]
+        async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            response = await super().send(request, stream=True, **options)
+            try:
+                packed = bytearray()
+                async for part in response.aiter_raw():
+                    packed += part
+                    if len(packed) > MOST_BYTES:
+                        raise Garbled(f"is longer than {MOST_BYTES:,} bytes")
+            finally:
+                await response.aclose()
+            body = unpack(bytes(packed), response.headers.get("content-encoding", ""))
+            wanted = next((v for end, v in ANSWERS.items() if request.url.path.endswith(end)), None)
+            if response.is_success and wanted and not stream:
+                body = checked(body, wanted)
+            dropped = (b"content-encoding", b"content-length", b"transfer-encoding")
+            headers = [(k, v) for k, v in response.headers.raw if k.lower() not in dropped]
+            return type(response)(response.status_code, headers=headers, content=body, request=request)
+
+    return Client(timeout=timeout_s, follow_redirects=False, headers={"Accept-Encoding": ", ".join(UNPACKED)})
+
+
+def unpack(body: bytes, encoding: str) -> bytes:
+    """The body as it was before it was packed. Raises Garbled where it cannot be, or grows past MOST_BYTES."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in UNPACKED:
+        raise Garbled(f"is packed as {encoding[:20]!r}, which was not asked for")
+    for bits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):  # gzip and zlib; some send deflate without its header
+        reader = zlib.decompressobj(bits)
+        try:
+            found = reader.decompress(body, MOST_BYTES)
+        except zlib.error:
+            continue
+        if len(found) >= MOST_BYTES and not reader.eof:
+            raise Garbled(f"is longer than {MOST_BYTES:,} bytes")
+        return found
+    raise Garbled(f"is not packed as {encoding}, as it says")
+
+
+def checked(body: bytes, wanted: str) -> bytes:
+    """The reply with every text as text and every count as a count; a count that is none becomes 0.
+
+    Raises Garbled where no list `wanted` of answers is in it.
+    """
+    try:
+        reply = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        stream = body.lstrip().startswith((b"data:", b"event:"))
+        raise Garbled("is an event stream" if stream else f"is not JSON ({error})"[:200]) from None
+    answers = reply.get(wanted) if isinstance(reply, dict) else None
+    if not isinstance(answers, list):
+        said = reply.get("error") if isinstance(reply, dict) else None
+        said = said.get("message") if isinstance(said, dict) else said
+        raise Garbled(f"holds an error: {said}"[:300] if said else f"holds no list {wanted!r}")
+    if wanted == "choices":
+        for choice in answers:
+            message = choice.get("message") if isinstance(choice, dict) else None
+            if not isinstance(message, dict):
+                raise Garbled("has a choice without a message")
+            message["content"] = _text(message.get("content"))
+    usage = reply.get("usage")
+    reply["usage"] = USAGE[wanted] | (_counts(usage) if isinstance(usage, dict) else {})
+    return json.dumps(reply).encode()
+
+
+def _text(content: Any) -> str | None:
+    """The text of a message, which some servers give in parts."""
+    if content is None or isinstance(content, str):
+        return content
+    parts = (
+        [p.get("text") if isinstance(p, dict) else p for p in content] if isinstance(content, list) else []
+    )
+    texts = [part for part in parts if isinstance(part, str)]
+    if not isinstance(content, list) or len(texts) < len(parts):
+        raise Garbled(f"has a content of type {type(content).__name__} that is no text")
+    return "".join(texts)
+
+
+def _counts(usage: dict[str, Any]) -> dict[str, Any]:
+    def count(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return _counts(value)
+        good = type(value) is int and 0 <= value <= MOST_TOKENS
+        return value if good or not name.endswith("_tokens") else 0
+
+    found = {name: count(name, value) for name, value in usage.items()}
+    return {name: value for name, value in found.items() if isinstance(value, dict) or "details" not in name}
