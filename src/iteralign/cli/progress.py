@@ -19,6 +19,7 @@ from rich.text import Text
 
 from iteralign.cli import words
 from iteralign.cli.terminal import is_live, one_line
+from iteralign.measure import worst
 from iteralign.run.calls import Spent
 from iteralign.run.config import Budget, Config
 from iteralign.run.journal import Event
@@ -222,9 +223,9 @@ class Lines:
 
     def iteration(self, turn: Iteration) -> None:
         failures, principles, accepted = turned(turn)
-        rate = figure(turn.metrics.violations)
+        found = violations(turn.metrics)
         say = f"{words.place(turn.t)} done: failures {failures}, principles {principles}, revisions {accepted}, "
-        say += f"violations {words.percent(rate)} ({words.interval(rate)}), " if rate else ""
+        say += f"{found}, " if found else ""
         say += self._meter.text()
         self._say(say + (f", rolled back: {one_line(turn.rolled_back)}" if turn.rolled_back else ""))
 
@@ -232,8 +233,14 @@ class Lines:
         if event.step not in ("metrics", "test"):
             return ""
         metrics = step_value(self._root, event.t, event.step, Metrics)
-        rate = None if metrics is None else figure(metrics.violations)
-        return "" if rate is None else f": violations {words.percent(rate)} ({words.interval(rate)})"
+        found = "" if metrics is None else violations(metrics)
+        return f": {found}" if found else ""
+
+
+def violations(metrics: Metrics) -> str:
+    """The share of harmful answers as a line says it; nothing where no hazard was asked."""
+    rate = figure(metrics.violations)
+    return f"violations {words.harm(rate, figure(worst(metrics)))}" if rate else ""
 
 
 def turned(turn: Iteration) -> tuple[str, str, str]:
