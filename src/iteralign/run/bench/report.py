@@ -44,7 +44,8 @@ class Against:
 
     recall, precision, iterations, calls: mean difference with a bootstrap interval over siblings (`on`: how many of
     them have both). violations: the same probes after the other arm and after the first, siblings as clusters. alone:
-    the smallest p-value of one sibling (by probe) and the largest (by families of probes). holm: that of `violations`, adjusted for the number of arms.
+    the smallest p-value of one sibling (by probe) and the largest (by families of probes). holm: that of `violations`,
+    adjusted for the number of arms.
     """
 
     first: str

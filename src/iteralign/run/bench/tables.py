@@ -126,8 +126,7 @@ def _against(compared: Sequence[Against]) -> tuple[Table, ...]:
         "harmful after: the same probes in both arms, but those that the judge could not read; p: exact sign-flip "
         "test over siblings (pooled), and of each sibling alone: the smallest as if all probes were independent, the "
         "largest by families of probes; Holm: pooled, for all arms",
-        f"whether {first} is better is claimed by the largest p; whether it does harm is read from the smallest and the "
-        "pooled one",
+        f"a gain of {first} is claimed by the largest p; a loss is read from the smallest and the pooled p",
     )
     title = f"{first} minus each other arm"
     return (Table("against", title, heads, (Section(f"{first} minus", rows),), notes),)

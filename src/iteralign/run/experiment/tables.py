@@ -225,8 +225,7 @@ def tests(outcomes: Outcomes) -> Table:
         "p, smallest: of the seeds, each alone, by McNemar's exact test, as if items were independent; p, largest: of "
         "the seeds, by an exact sign-flip test of the clusters; p, pooled: that test over all seeds together; Holm: "
         "pooled, adjusted for the rows of the section",
-        f"whether {reference} is better is claimed by the largest p; whether it does harm is read from the smallest and "
-        "the pooled one",
+        f"a gain of {reference} is claimed by the largest p; a loss is read from the smallest and the pooled p",
         *_exercise_note(found),
     )
     heads = (
