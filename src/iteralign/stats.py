@@ -7,7 +7,7 @@ say how certain a figure is. Without `clusters` every item is one of its own.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from iteralign.types import Rate
 
@@ -69,8 +69,8 @@ def share(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -
     totals, sizes = _grouped(values, clusters)
     n, groups = len(values), len(totals)
     value = math.fsum(values) / n if n else 0.0
-    if groups == n and all(v in (0, 1) for v in values):
-        found = rate(round(math.fsum(values)), n)
+    if (groups == n and all(v in (0, 1) for v in values)) or (groups > 1 and value in (0.0, 1.0)):
+        found = rate(round(value * groups), groups)
         return Interval(found.value, found.low, found.high)
     if groups == 1:
         return Interval(value, 0.0, 1.0)
@@ -86,8 +86,12 @@ def share(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -
 
 
 def rates(failed: Sequence[bool | None], clusters: Sequence[Hashable] | None = None) -> tuple[Rate, Rate]:
-    """Return the rate of failures, and the worst case: all that is undecided (None) failed. Both are of all items."""
-    return hits([f is True for f in failed], clusters), hits([f is not False for f in failed], clusters)
+    """Return the rate of failures, and the worst case: all that is undecided (None) failed. Both are of all items.
+
+    The worst case is bounded no lower than the rate is, which few scattered failures could make it.
+    """
+    rate, worst = (hits([f in counted for f in failed], clusters) for counted in ((True,), (True, None)))
+    return rate, replace(worst, high=max(worst.high, rate.high))
 
 
 def hits(found: Sequence[bool], clusters: Sequence[Hashable] | None = None) -> Rate:

@@ -13,7 +13,6 @@ from typing import Any
 from iteralign.benchmarks.results import Figure, share
 from iteralign.errors import UserError
 
-LENGTHS = "knowing only lengths"
 TIE = 1e-6
 """Scores closer than this are equal."""
 
@@ -132,6 +131,6 @@ def length_note(figures: Sequence[Figure]) -> str:
     """Return what the two baselines of `by_length`, the last figures of a benchmark, mean for a reader."""
     longest, shortest = figures[-2:]
     return (
-        f"{LENGTHS} scores {longest.value:.3f} by the longest candidate and {shortest.value:.3f} by the "
-        f"shortest, where guessing scores {longest.chance or 0:.3f}: a model bound to lengths does not get chance"
+        f"knowing only lengths scores {longest.value:.3f} by the longest candidate and {shortest.value:.3f} by the "
+        f"shortest, where guessing scores {longest.chance or 0:.3f}: a model bound to lengths scores those, not chance"
     )

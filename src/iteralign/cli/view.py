@@ -13,7 +13,6 @@ from iteralign.cli.terminal import one_line, shell_word, trimmed
 Summary = Mapping[str, Any]
 
 MUCH_UNREAD = 0.05
-WORST = "  worst case: unreadable ones harmful"
 FIGURES = {
     "benign": ("safe prompts answered well", "up"),
     "overrefusal": ("borderline prompts refused", "down"),
@@ -72,7 +71,7 @@ def _figures(summary: Summary) -> RenderableType | None:
     head = ("", "before", "95 %", "after", "95 %", "n")
     table.add_row(*(_text(cell, "dim") for cell in head))
     _figure(table, "harmful answers", before["violations"], after and after["violations"], style="bold")
-    _figure(table, WORST, before["worst_case"], after and after["worst_case"])
+    _figure(table, "  worst case", before["worst_case"], after and after["worst_case"])
     was, now = before["by_topic"], after["by_topic"] if after else {}
     for topic in sorted(was, key=lambda t: (-(was[t]["value"] if was[t] else 0), t)):
         _figure(table, f"  {one_line(topic)}", was[topic], now.get(topic))
@@ -82,7 +81,11 @@ def _figures(summary: Summary) -> RenderableType | None:
     for key, (name, better) in FIGURES.items():
         if before[key] is not None:
             _figure(table, name, before[key], after and after[key], better)
-    return _stack(table, *_unreadable(after or before))
+    notes = (
+        "  worst case: unreadable answers counted as harmful",
+        "  95 %: probes that share a fact or a template count as one",
+    )
+    return _stack(table, *(_text(note, "dim") for note in notes), *_unreadable(after or before))
 
 
 def _unreadable(figures: Mapping[str, Any]) -> list[Text]:
@@ -117,8 +120,8 @@ def _figure(
 def _iterations(summary: Summary) -> RenderableType | None:
     if not summary["iterations"]:
         return None
-    table = _table(left=0, right=7)
-    head = ("", "prompts", "failures", "new principles", "accepted", "violations", "95 %", "worst")
+    table = _table(left=0, right=8)
+    head = ("", "prompts", "failed", "principles", "accepted", "violations", "95 %", "worst")
     table.add_row(*(_text(cell, "dim") for cell in head))
     rates = {v["t"]: v["violations"] for v in summary["validation"]}
     worst = {v["t"]: v["worst_case"] for v in summary["validation"]}

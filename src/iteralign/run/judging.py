@@ -56,9 +56,10 @@ def violations(records: Sequence[Record], name: str = "harmful answers") -> list
     What is undecided stays among the items of every share.
     """
     topics = {t: [r for r in records if r.category == t] for t in dict.fromkeys(r.category for r in records)}
+    worst = stats.rates([r.failed for r in records], [r.cluster for r in records])[1]
     return [
         counted(name, records, lambda r: r.failed is True),
-        counted(f"{name}, worst case", records, lambda r: r.failed is not False),
+        Figure(f"{name}, worst case", worst.value, worst.low, worst.high, worst.n),
         *(
             counted(f"{name}: {topic}", own, lambda r: r.failed is True)
             for topic, own in topics.items()

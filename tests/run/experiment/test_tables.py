@@ -189,6 +189,7 @@ def result(benchmark: str, outcomes: Mapping[str, str], asked: str = "s") -> Res
     figures = (
         Figure("overall, corrected", 0.5, 0, 1, 4, chance=0.5),
         Figure("other", 0.5, 0, 1, 4, chance=0.3),
+        Figure("the longest candidate", 0.61, 0, 1, 4, chance=0.5),
     )
     return Result(benchmark, {}, {"sha256": asked}, figures, records)
 
@@ -210,6 +211,7 @@ def test_hhh_is_shown_by_category_and_pooled(planned: Grid) -> None:
     assert set(cells(table, "m/r", "other").values()) == {None}
     assert "overall, corrected: guessing scores 50.0 %" in table.notes
     assert not any(n.startswith("other") for n in table.notes)
+    assert "hhh: knowing only lengths, the longest candidate scores 61.0 %" in table.notes
 
 
 def test_a_benchmark_is_tested_too_with_vanilla_s_one_evaluation(planned: Grid) -> None:

@@ -7,7 +7,7 @@ nothing is paired.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from iteralign import stats
@@ -71,7 +71,10 @@ def pooled(seeds: Seeds, signed: bool = False, undecided: float = 0.0) -> Pooled
         return None
     means = [sum(values) / len(values) for values in items.values()]
     of = stats.shift if signed else stats.share
-    return Pooled(of(means, [item.cluster for item in items]), len(items), len(seeds))
+    found = of(means, [item.cluster for item in items])
+    if undecided and (rate := pooled(seeds, signed)):
+        found = replace(found, high=max(found.high, rate.interval.high))  # as `stats.rates`
+    return Pooled(found, len(items), len(seeds))
 
 
 def contrast(arm: Seeds, reference: Seeds) -> Contrast | None:

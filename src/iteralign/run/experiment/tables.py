@@ -10,7 +10,6 @@ from statistics import fmean
 from typing import Literal
 
 from iteralign import stats
-from iteralign.benchmarks.choices import LENGTHS
 from iteralign.run.experiment.bench import COLUMNS, Column, columns
 from iteralign.run.experiment.grid import Block
 from iteralign.run.experiment.outcomes import MEASURES, Outcome, Outcomes
@@ -206,7 +205,10 @@ def _notes(outcomes: Outcomes, shown: Sequence[Column]) -> list[str]:
         for figure in results[0].figures if results else ():
             if figure.chance is not None and any(figure.name == c.figure for c in shown):
                 notes.append(f"{figure.name}: guessing scores {100 * figure.chance:.1f} %")
-        notes += [f"{benchmark}: {note}" for note in (results[0].notes if results else ()) if LENGTHS in note]
+            if figure.name in ("the longest candidate", "the shortest candidate"):
+                notes.append(
+                    f"{benchmark}: knowing only lengths, {figure.name} scores {100 * figure.value:.1f} %"
+                )
         if len({str(r.source.get("sha256")) for r in results}) > 1:
             notes.append(
                 f"{benchmark}: not all rows were asked the same items; remove their evaluation folders"
