@@ -36,8 +36,8 @@ SURE_AFTER_S = 2.0
 """Before this, a guess of the time left is worth nothing (assumed)."""
 BRIEF_S = 1.0
 """A stage that is over sooner says one line, at its end: a log of the demo stays readable."""
-EVERY_S = 30.0
-"""The longest silence within a stage."""
+EVERY_S = 29.0
+"""After so much silence within a stage a line is due; as one looks once a second, none lasts more than 30 s."""
 
 
 class Watcher(Protocol):
