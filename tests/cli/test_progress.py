@@ -126,7 +126,7 @@ def test_a_slow_stage_is_never_silent_for_longer_than_half_a_minute(tmp_path: Pa
     assert said == [
         (1, "iteration 1: judging the answers …"),
         (30, "iteration 1: judging the answers: 60 of 600, 2 a second, 30 s"),
-        (59, "iteration 1: judging the answers: 100 of 600, 2 a second, 59 s"),
+        (59, "iteration 1: judging the answers: 100 of 600, 1.6 a second, 59 s"),
         (88, "iteration 1: judging the answers: 120 of 600, 1.3 a second, 1 min 28 s"),
         (100, "iteration 1: judging the answers (1 min 40 s)"),
     ]
