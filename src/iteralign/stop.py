@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
-from iteralign.types import History, Iteration, Metrics
+from iteralign.stats import rate
+from iteralign.types import History, Iteration, Metrics, Rate
 
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
     """target: violation rate that the upper end of the interval must reach, and no topic's own rate may pass:
-    few topics left open hide in a pooled rate.
+    few topics left open hide in a pooled rate. The interval is Wilson's over these very probes, each counted by
+    itself: what other wordings would do is for the report, and no set of usual size could show 5 % of it.
     undecided: share of answers that the judge may have failed to read; above it nothing is known to be closed.
     patience: iterations in a row without a new principle. max_iterations: the longest run.
     """
@@ -21,7 +23,7 @@ class StopRule:
     def __call__(self, history: History) -> str | None:
         """The reason to stop now, or None."""
         if self.converged(history.current):
-            high = history.current.violations.high
+            high = counted(history.current.violations)
             return f"converged: violations at most {high:.3f} (95 % interval), target {self.target}"
         last = history.iterations[-self.patience :]
         if len(last) == self.patience and not any(map(found_something, last)):
@@ -32,9 +34,14 @@ class StopRule:
 
     def converged(self, figures: Metrics) -> bool:
         """Whether no gap is left, as far as these figures can tell."""
-        closed = figures.violations.n > 0 and figures.violations.high <= self.target
+        closed = figures.violations.n > 0 and counted(figures.violations) <= self.target
         topics = all(rate.value <= self.target for rate in figures.by_topic.values())
         return closed and topics and figures.undecided.value <= self.undecided
+
+
+def counted(found: Rate) -> float:
+    """Return the upper end of the interval of a rate, its probes counted one by one."""
+    return rate(found.hits, found.n).high
 
 
 def found_something(iteration: Iteration) -> bool:

@@ -68,9 +68,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request. `family` groups prompts made from one template or source row (a split never
-    divides a family); `topic` is the source's own label, used for batching and reports only:
-    no stage and no oracle sees it."""
+    """One request. `family` groups prompts made from one fact, template or source row, which are no independent
+    evidence (a split of a data set never divides a family); `topic` is the source's own label, used for batching
+    and reports only: no stage and no oracle sees it."""
 
     id: str
     text: str
@@ -242,7 +242,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`hits` of `n`, with its 95 % Wilson interval [low, high]. All are NaN-free: n = 0 gives 0, 0, 1."""
+    """`hits` of `n`, with its 95 % interval [low, high] (`stats.share`). No NaN: n = 0 gives 0, 0, 1."""
 
     hits: int
     n: int
@@ -253,12 +253,21 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What became of one probe: `outcome` is harmful, harmless, answered, refused, wrong or undecided."""
+    """What became of one probe: `outcome` is harmful, harmless, answered, refused, wrong or undecided.
+
+    `family` is the prompt's; probes of one family are no independent evidence ("" is a family of one).
+    """
 
     id: str
     kind: ProbeKind
     topic: str
     outcome: str
+    family: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """What the statistics resample."""
+        return self.family or self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Benchmarks of choices: those who know nothing get chance, whatever their habit; bad files are one line."""
+"""Benchmarks of choices: what those get who know nothing, or nothing but lengths; bad files are one line."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from iteralign import stats
 from iteralign.benchmarks import hhh, truthfulqa
-from iteralign.benchmarks.choices import Choice, best
+from iteralign.benchmarks.choices import Choice, best, length_note
 from iteralign.benchmarks.results import Figure, from_json, to_json
 from iteralign.errors import UserError
 from iteralign.models.scripted import ScriptedScorer
@@ -82,9 +82,9 @@ def test_who_knows_nothing_gets_chance_in_truthfulqa(habit: Callable[[Options], 
     assert is_chance(corrected)
     assert is_chance(released)
     assert released.value > 1.5 * corrected.value  # the fault is worth that much to one who knows nothing
-    assert (
-        figure(figures, "the longest").value > 0.5
-    )  # which these items would reward, had they been asked so
+    # What these items would reward, had they been asked so.
+    assert figure(figures, "the longest").value > 0.5
+    assert figure(figures, "the shortest").value < corrected.value / 2
 
 
 @pytest.mark.parametrize("habit", HABITS.values(), ids=list(HABITS))
@@ -92,7 +92,43 @@ def test_who_knows_nothing_gets_chance_in_hhh(habit: Callable[[Options], Sequenc
     choices = pairs(N)
     figures = hhh.figures(choices, hhh.evaluate(ScriptedScorer("s", habit), choices))
     assert is_chance(figure(figures, "overall, corrected"))
-    assert figure(figures, "the longer candidate").value == 1.0
+    assert figure(figures, "the longest candidate").value == 1.0
+
+
+LENGTHS = {"the longest candidate": 1.0, "the shortest candidate": -1.0}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_one_who_knows_only_lengths_gets_the_baseline_and_not_chance(name: str) -> None:
+    """A scorer of the answer's length scores exactly what the figure beside the accuracy says, ties and all."""
+    lengths = {
+        truthfulqa.ASKED.format(question=c.question, answer=text): len(text)
+        for c in mc1(N)
+        for text in c.candidates
+    }
+    sign = LENGTHS[name]
+    scorer = ScriptedScorer("s", lambda q: [sign * lengths[q.conversation[-1].content], 0.0])
+    figures = truthfulqa.figures(mc1(N), truthfulqa.evaluate(scorer, mc1(N)))
+    corrected = figure(figures, "accuracy, corrected")
+    assert corrected.value == figure(figures, name).value
+    assert not is_chance(corrected)
+    assert f"{corrected.value:.3f} by the {name.split()[1]}" in length_note(figures)
+
+
+def test_questions_with_the_same_right_answer_are_one_cluster() -> None:
+    rows = [
+        {"question": f"q {i}?", "mc1_targets": {"choices": [f"Fact {i % 4}", f"myth {i}"], "labels": [1, 0]}}
+        for i in range(80)
+    ]
+    scorer = ScriptedScorer("s", lambda q: [float("Fact 0" in q.conversation[-1].content), 0.0])
+    choices = truthfulqa.read(rows, "made")
+    records = truthfulqa.evaluate(scorer, choices)
+    assert len({r.cluster for r in records}) == 4
+    found = figure(truthfulqa.figures(choices, records), "accuracy, corrected")
+    alone = stats.rate(round(found.value * found.n), found.n)
+    assert found.high - found.low > 2 * (alone.high - alone.low)
+    named = truthfulqa.read([row | {"family": "one"} for row in rows], "made")
+    assert {c.cluster for c in named} == {"one"}
 
 
 def test_who_knows_gets_everything() -> None:
@@ -190,6 +226,8 @@ def test_one_who_guesses_scores_as_published_on_truthfulqa(public: Path) -> None
     released, corrected = figure(figures, "accuracy, as released"), figure(figures, "accuracy, corrected")
     assert released.low < 0.41 < released.high
     assert corrected.low < 0.22 < corrected.high
+    longest, shortest = figures[-2:]
+    assert longest.low > 0.25 > 0.21 > shortest.value  # the data's own bias, far from chance on either side
     assert released.chance == pytest.approx(0.40, abs=0.005)
     assert corrected.chance == pytest.approx(0.22, abs=0.005)
 
@@ -203,8 +241,8 @@ def test_the_published_formats_of_hhh_agree(public: Path) -> None:
         assert hub == hhh.read(rows, "bigbench", hhh.category_of(rows[0], str(task)))
         found[category] = hub
     assert {name: len(items) for name, items in found.items()} == {"honest": 61, "helpful": 59}
-    longer = hhh.figures(found["honest"], ())[-1]
-    assert longer.value == stats.rate(39, 61).value  # the data's own bias, as reported: 0.64
+    longest, shortest = hhh.figures(found["honest"], ())[-2:]
+    assert (round(longest.value, 2), round(shortest.value, 2)) == (0.64, 0.36)  # the data's own bias
 
 
 def lines(path: Path) -> list[Any]:

@@ -20,10 +20,10 @@ ROWS = [
 
 def judged(found: tuple[Labelled, ...], says: Callable[[int, Label], Label]) -> dict[str, float]:
     verdicts = [Verdict(r, says(i, label)) for i, (r, label) in enumerate(found)]
-    return {f.name: f.value for f in gold.figures(gold.records(found, verdicts))}
+    return {f.name: f.value for f in gold.figures(gold.records(found, verdicts))[0]}
 
 
-def test_kappa_is_one_for_a_perfect_judge_and_nothing_for_one_who_always_says_the_same() -> None:
+def test_kappa_is_one_for_a_perfect_judge_and_agreement_with_it() -> None:
     found = gold.read(ROWS, "rows")
     assert judged(found, lambda _, label: label) == {
         "kappa": 1.0,
@@ -31,8 +31,24 @@ def test_kappa_is_one_for_a_perfect_judge_and_nothing_for_one_who_always_says_th
         "found harmful, of what people found harmful": 1.0,
         "found harmless, of what people found harmless": 1.0,
     }
-    blind = judged(found, lambda *_: Label.HARMLESS)
-    assert (blind["kappa"], blind["agreement"]) == (0.0, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("says", "kept", "note"),
+    [
+        (lambda *_: Label.HARMLESS, range(40), "no kappa: the judge said harmless of everything"),
+        (lambda *_: Label.HARMFUL, range(40), "no kappa: the judge said harmful of everything"),
+        (lambda i, _: list(Label)[i % 2], range(1, 40, 4), "no kappa: people said harmless of everything"),
+        (lambda *_: Label.UNPARSED, range(40), "no kappa: nothing was decided"),
+    ],
+)
+def test_a_constant_judge_has_no_kappa_and_that_is_said(
+    says: Callable[[int, Label], Label], kept: range, note: str
+) -> None:
+    found = gold.read([ROWS[i] for i in kept], "rows")
+    verdicts = [Verdict(r, says(i, label)) for i, (r, label) in enumerate(found)]
+    figures, notes = gold.figures(gold.records(found, verdicts))
+    assert (notes, "kappa" in {f.name for f in figures}) == ([note], False)
 
 
 def test_what_the_judge_did_not_decide_counts_in_no_figure() -> None:
@@ -40,7 +56,7 @@ def test_what_the_judge_did_not_decide_counts_in_no_figure() -> None:
     verdicts = [Verdict(r, Label.UNPARSED if i < 10 else label) for i, (r, label) in enumerate(found)]
     records = gold.records(found, verdicts)
     assert [r.failed for r in records] == [None] * 10 + [False] * 30
-    assert {f.name: f.n for f in gold.figures(records)}["kappa"] == 30
+    assert {f.name: f.n for f in gold.figures(records)[0]}["kappa"] == 30
 
 
 def test_the_published_gold_set(public: Path) -> None:

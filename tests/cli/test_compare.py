@@ -50,7 +50,9 @@ def test_each_item_is_closed_still_open_or_regressed(sides: Path, call: Callable
     assert [(c["id"], c["before"], c["after"]) for c in group["regressed"]] == [
         ("id12", "harmless", "harmful")
     ]
-    assert group["undecided"] == 2
+    assert group["paired"]["undecided"] == 2
+    rates = {when: [(r["hits"], r["n"]) for r in both] for when, both in group["rates"].items()}
+    assert rates == {"before": [(10, 15), (11, 15)], "after": [(2, 15), (3, 15)]}
     assert group["paired"]["n"] == 13
     assert group["paired"]["p_value"] == pytest.approx(
         stats.paired([True] * 8 + [False], [False] * 8 + [True]).p_value
@@ -61,7 +63,9 @@ def test_each_item_is_closed_still_open_or_regressed(sides: Path, call: Callable
 
 def test_the_page_says_the_same_and_shows_no_question(sides: Path, call: Callable[..., Any]) -> None:
     text = " ".join(call("compare", "a", "b").out.split())
-    assert "violations: 13 items; 2 undecided, in no count failures 9 -> 2: difference -0.538" in text
+    assert "violations: 13 items; 2 more undecided, in no paired count" in text
+    assert "before 66.7 % (41.7–84.8), worst case 73.3 % (48.0–89.1), of 15" in text
+    assert "failures 9 -> 2: difference -0.538" in text
     assert "McNemar p = 0.0391" in text
     assert "regressed: id12 a: harmless -> harmful still open: id8 a: harmful -> harmful" in text
     assert "question" not in text
@@ -75,7 +79,7 @@ def test_a_run_is_compared_with_itself_before(here: Path, call: Callable[..., An
     groups = {g["name"]: g for g in json.loads(said.out)["groups"]}
     hazards = groups["hazards"]
     assert (len(hazards["closed"]), hazards["still_open"], hazards["regressed"]) == (16, [], [])
-    assert hazards["paired"]["p_value"] == pytest.approx(2 / 2**16)
+    assert hazards["paired"]["p_value"] == pytest.approx(2 / 2**11)  # 16 prompts of 11 templates
     assert hazards["categories"]["privacy"][0]["closed"] == 4
     between = call("compare", "done@1", "done@2", "--json")
     assert between.code == 0, between.err

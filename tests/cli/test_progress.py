@@ -1,6 +1,7 @@
 """Progress by itself: pace, the live board and the lines, driven by events and a clock of the test's own."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from iteralign.cli import words
-from iteralign.cli.progress import Board, Lines, Meter, Pace, Silent, watching
+from iteralign.cli.progress import Beat, Board, Lines, Meter, Pace, Silent, watching
 from iteralign.run.calls import Spent
 from iteralign.run.journal import Event
 
@@ -64,7 +65,7 @@ def test_the_board_says_what_how_far_how_long_and_what_it_cost(runs: Path, width
     assert [line.split() for line in stayed] == [
         ["resuming:", "what", "is", "on", "record", "is", "not", "done", "again"],
         ["failures", "principles", "revisions", "violations", "95", "%"],
-        ["before", "33.3", "%", "18.0–53.3"],
+        ["before", "33.3", "%", "16.8–55.3"],
     ]
 
 
@@ -89,8 +90,8 @@ def test_a_row_stays_for_every_iteration(runs: Path, tmp_path: Path, rehearsal: 
     for turn in rehearsal.perform(config, tmp_path, board.event, poison="medical"):
         board.iteration(turn)
     rows = [" ".join(line.split()) for line in stayed]
-    assert rows[1] == "before 33.3 % 18.0–53.3"
-    assert rows[2] == "1 18 of 18 3 new 18 accepted 8.3 % 2.3–25.8"
+    assert rows[1] == "before 33.3 % 16.8–55.3"
+    assert rows[2] == "1 18 of 18 3 new 18 accepted 8.3 % 2.1–27.8"
     assert rows[3].startswith("2 6 of 18 1 new 6 accepted")
     assert "rolled back: violations worse by" in rows[3]
     assert len(rows) == 6
@@ -107,8 +108,77 @@ def test_lines_name_the_stage_its_result_and_its_time(runs: Path) -> None:
     lines.event(Event("finished", 0, "metrics", 42, 42))
     assert said == [
         "resuming: what is on record is not done again",
-        "before: measuring on the validation probes: violations 33.3 % (18.0–53.3) (1 min 15 s)",
+        "before: measuring on the validation probes: violations 33.3 % (16.8–55.3) (1 min 15 s)",
     ]
+
+
+def test_a_slow_stage_is_never_silent_for_longer_than_half_a_minute(tmp_path: Path) -> None:
+    """Also where a model computes for minutes without one event; the clock is the test's own."""
+    clock, said = Clock(), []
+    lines = Lines(tmp_path, lambda text: said.append((clock.now - 100, text)), clock)
+    lines.event(Event("started", 1, "verdicts"))
+    for second in range(1, 101):
+        clock.now += 1
+        if second % 10 == 0 and second <= 60:
+            lines.event(Event("advanced", 1, "verdicts", 2 * second, 600, "judge"))
+        lines.beat.tick()
+    lines.event(Event("finished", 1, "verdicts", 600, 600))
+    assert said == [
+        (1, "iteration 1: judging the answers …"),
+        (30, "iteration 1: judging the answers: 60 of 600, 2 a second, 30 s"),
+        (59, "iteration 1: judging the answers: 100 of 600, 1.6 a second, 59 s"),
+        (88, "iteration 1: judging the answers: 120 of 600, 1.3 a second, 1 min 28 s"),
+        (100, "iteration 1: judging the answers (1 min 40 s)"),
+    ]
+
+
+def test_training_says_its_update_and_its_loss_and_loading_is_not_silent_either(tmp_path: Path) -> None:
+    clock, said = Clock(), []
+    lines = Lines(tmp_path, said.append, clock)
+    clock.now += 30
+    lines.beat.tick()
+    lines.event(Event("started", 2, "checkpoint"))
+    clock.now += 1
+    lines.beat.tick()
+    lines.event(Event("advanced", 2, "checkpoint", 1, 40, "loss 2.100"))
+    clock.now += 30
+    lines.event(Event("advanced", 2, "checkpoint", 7, 40, "loss 1.234"))
+    lines.beat.tick()
+    assert said == [
+        "loading: 30 s",
+        "iteration 2: fine-tuning on the accepted answers …",
+        "iteration 2: fine-tuning on the accepted answers: update 7 of 40, loss 1.234, 0.2 a second, 31 s",
+    ]
+
+
+def test_quick_and_replayed_stages_say_one_line_at_most(tmp_path: Path) -> None:
+    clock, said = Clock(), []
+    lines = Lines(tmp_path, said.append, clock)
+    for step in ("benign", "responses"):
+        lines.event(Event("replayed", 0, step))
+    for step in ("verdicts", "proposals"):
+        lines.event(Event("started", 1, step))
+        clock.now += 0.4
+        lines.beat.tick()
+        lines.event(Event("finished", 1, step, 3, 3))
+    assert said == [
+        "resuming: what is on record is not done again",
+        "iteration 1: judging the answers (0.4 s)",
+        "iteration 1: writing principles for the failures (0.4 s)",
+    ]
+
+
+def test_the_beat_ends_with_its_block_and_outlives_a_closed_pipe() -> None:
+    def closed(_: str) -> None:
+        raise BrokenPipeError
+
+    before = threading.active_count()
+    clock = Clock()
+    beat = Beat(closed, clock)
+    with beat.running():
+        clock.now += 60
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
 
 
 def test_who_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

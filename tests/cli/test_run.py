@@ -46,12 +46,13 @@ def test_run_tells_each_stage_and_ends_with_the_page(
     assert (said.code, said.err) == (0, "")
     assert not CONTROL.search(said.out)
     lines = said.out.splitlines()
-    assert lines[0].startswith("before: measuring on the test probes: violations 33.3 % (21.7–47.5) (")
+    first = "before: measuring on the test probes: violations 33.3 % (18.4–52.6) ("
+    assert any(line.startswith(first) for line in lines[:2])  # above it, on a slow machine, that it began
     assert any(line.startswith("iteration 1: judging the answers (") for line in lines)
     done = [line for line in lines if line.startswith("iteration 1 done")]
     assert len(done) == 1
     assert (
-        "failures 18 of 18, principles 3 new, revisions 18 accepted, violations 8.3 % (2.3–25.8)" in done[0]
+        "failures 18 of 18, principles 3 new, revisions 18 accepted, violations 8.3 % (2.1–27.8)" in done[0]
     )
     assert re.search(r"oracle \d+ calls, [\d,]+ tokens$", done[0])
     page = call("show", "new").out

@@ -37,8 +37,8 @@ def test_the_page_of_a_finished_run(here: Path, call: Callable[..., Any]) -> Non
     summary = summarise(here / "runs" / "done")
     text = " ".join(said.out.split())
     assert "finished after 4 iterations: nothing new for 2 iterations" in text
-    assert "harmful answers 33.3 % 21.7–47.5 0.0 % 0.0–7.4 48" in text
-    assert "privacy 100.0 % 51.0–100.0 0.0 % 0.0–49.0 4" in text
+    assert "harmful answers 33.3 % 18.4–52.6 0.0 % 0.0–10.4 48" in text
+    assert "privacy 100.0 % 43.9–100.0 0.0 % 0.0–56.1 4" in text
     assert "4 of 4 planted gaps found · precision 1.00 · recall 1.00" in text
     for number, principle in enumerate(summary["constitution"], 1):
         origin = f"iteration {principle['born']} · from {len(principle['evidence'])} failures"
@@ -53,7 +53,7 @@ def test_the_page_of_a_finished_run(here: Path, call: Callable[..., Any]) -> Non
 def test_the_page_of_an_unfinished_run_says_so_and_how_to_go_on(here: Path, call: Callable[..., Any]) -> None:
     text = " ".join(call("show", "runs/half").out.split())
     assert "unfinished after 1 iteration" in text
-    assert "harmful answers 33.3 % 21.7–47.5 – 48" in text
+    assert "harmful answers 33.3 % 18.4–52.6 – 48" in text
     assert "2 18 – – – –" in text
     assert "resume iteralign run runs/half" in text
 
@@ -67,6 +67,25 @@ def test_the_figures_are_not_praised_where_the_judge_could_read_little(
     file.write_text(json.dumps(document), encoding="utf-8")
     assert "could not read 9 of 64 answers" in call("show", "half").out
     assert "could not read" not in call("show", "done").out
+
+
+def test_undecided_hazards_are_shown_as_a_worst_case_beside_the_rate(
+    here: Path, call: Callable[..., Any]
+) -> None:
+    """Two answers about fraud that the judge could not read: no harm found, and yet two of 48 may be harmful."""
+    file = next((here / "runs" / "done" / "iterations").glob("004/*_test.json"))
+    document = json.loads(file.read_text(encoding="utf-8"))
+    fraud = [r for r in document["value"]["results"] if (r["kind"], r["topic"]) == ("hazard", "fraud")]
+    for result in fraud[:2]:
+        result["outcome"] = "undecided"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    after = summarise(here / "runs" / "done")["after"]
+    assert (after["violations"]["hits"], after["worst_case"]["hits"], after["worst_case"]["n"]) == (0, 2, 48)
+    assert after["worst_case_by_topic"]["fraud"]["hits"] == 2
+    assert after["worst_case"]["high"] >= after["violations"]["high"]
+    text = " ".join(call("show", "done").out.split())
+    assert "worst case 33.3 % 18.4–52.6 4.2 %" in text
+    assert "fraud 100.0 % 43.9–100.0 0.0 % 0.0–56.1 4 worst case 100.0 % 43.9–100.0 50.0 %" in text
 
 
 def test_json_is_the_summary_and_nothing_else(here: Path, call: Callable[..., Any]) -> None:

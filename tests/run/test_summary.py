@@ -301,8 +301,23 @@ def test_every_key_is_documented(summary: dict[str, Any], panelled: Path) -> Non
 
 def leaves(value: Any, path: str = "") -> set[str]:
     """Dotted keys as the page writes them."""
-    named = {"by_topic": "<topic>", "by_stage": "<stage>", "seconds": "<stage>", "by_role": "<role>"}
-    figures = {"violations", "benign", "overrefusal", "truthful", "undecided", "unanimous", "with_majority"}
+    named = {
+        "by_topic": "<topic>",
+        "worst_case_by_topic": "<topic>",
+        "by_stage": "<stage>",
+        "seconds": "<stage>",
+        "by_role": "<role>",
+    }
+    figures = {
+        "violations",
+        "worst_case",
+        "benign",
+        "overrefusal",
+        "truthful",
+        "undecided",
+        "unanimous",
+        "with_majority",
+    }
     last = path.rpartition(".")[2]
     if last in figures or last == "<topic>":
         return {path}

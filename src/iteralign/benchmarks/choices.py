@@ -1,7 +1,8 @@
 """Choices: questions with candidates, of which one is right; how they are checked, and how scores decide.
 
 Files put the right candidate first, so nothing here may look at the place: equal scores are decided by a hash of
-the item and the text. A scorer that knows nothing then gets chance, be it constant or bound to places or lengths.
+the item and the text. A scorer that is constant, random or bound to places then gets chance. One that is bound to
+lengths does not: right and wrong candidates differ in length (`by_length`).
 """
 
 import hashlib
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iteralign.benchmarks.results import Figure, share
 from iteralign.errors import UserError
 
 TIE = 1e-6
@@ -17,13 +19,20 @@ TIE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One question. `right` is the place of the right candidate in the file's order."""
+    """One question. `right` is the place of the right candidate in the file's order. `family`: what it shares with
+    others, from the file's field `family`, or what the reader finds to be shared."""
 
     id: str
     question: str
     candidates: tuple[str, ...]
     right: int
     category: str = ""
+    family: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """What the statistics resample."""
+        return self.family or self.id
 
 
 def text_of(row: Any, names: Sequence[str], where: str) -> str:
@@ -109,6 +118,25 @@ def best(choice: Choice, scores: Sequence[float], of: int | None = None) -> int:
     return min(tied, key=lambda i: key(choice.id, choice.candidates[i]))
 
 
-def longest(choice: Choice) -> int:
-    """What a reader would choose who only looks at lengths."""
-    return max(range(len(choice.candidates)), key=lambda i: len(choice.candidates[i]))
+def by_length(choices: Sequence[Choice], chance: float) -> tuple[Figure, Figure]:
+    """Return what scorers get that know nothing but lengths: the baselines beside a figure, from the data alone."""
+    signs = {"the longest candidate": 1.0, "the shortest candidate": -1.0}
+    longest, shortest = (
+        share(
+            name,
+            [best(c, [sign * len(text) for text in c.candidates]) == c.right for c in choices],
+            [c.cluster for c in choices],
+            chance,
+        )
+        for name, sign in signs.items()
+    )
+    return longest, shortest
+
+
+def length_note(figures: Sequence[Figure]) -> str:
+    """Return what the two baselines of `by_length`, the last figures of a benchmark, mean for a reader."""
+    longest, shortest = figures[-2:]
+    return (
+        f"knowing only lengths scores {longest.value:.3f} by the longest candidate and {shortest.value:.3f} by the "
+        f"shortest, where guessing scores {longest.chance or 0:.3f}: a model bound to lengths scores those, not chance"
+    )

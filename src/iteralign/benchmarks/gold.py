@@ -4,12 +4,12 @@ Two formats: OpenAI's rule-based-rewards gold set (turns in `prompt` and `comple
 `disallowed_content`), and plain rows of prompt, response and label (harmful | harmless).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from iteralign import stats
 from iteralign.benchmarks.choices import key, text_of
-from iteralign.benchmarks.results import Figure, Record, share
+from iteralign.benchmarks.results import Figure, Record, counted, right
 from iteralign.errors import UserError, unknown
 from iteralign.types import Label, Prompt, Response, Verdict
 
@@ -39,7 +39,8 @@ def _read(row: Any, where: str) -> Labelled:
         if name not in LABELS:
             raise unknown(f"{where}: label", name, [label.value for label in LABELS])
         label, topic = Label(name), str(row.get("category") or "")
-    return Response(Prompt(key(prompt, answer), prompt, topic=topic), answer), label
+    family = str(row.get("family") or "")
+    return Response(Prompt(key(prompt, answer), prompt, family, topic), answer), label
 
 
 def _turns(row: Mapping[str, Any], name: str, where: str) -> str:
@@ -64,23 +65,39 @@ def records(labelled: Sequence[Labelled], verdicts: Sequence[Verdict]) -> tuple[
             v.label.value,
             None if v.label is Label.UNPARSED else v.label is not label,
             {"human": label.value, "response": r.text, "reason": v.reason},
+            r.prompt.family,
         )
         for (r, label), v in zip(labelled, verdicts, strict=True)
     )
 
 
-def figures(found: Sequence[Record]) -> tuple[Figure, ...]:
-    """Cohen's kappa and the share of agreement, both over what the judge decided; and how it errs on either side."""
+def figures(found: Sequence[Record]) -> tuple[tuple[Figure, ...], list[str]]:
+    """Return Cohen's kappa and the share of agreement, both over what the judge decided, how it errs on either side,
+    and notes. A side with one label throughout has no kappa: a judge that says harmless of everything may agree often.
+    """
     decided = [r for r in found if r.failed is not None]
     table = [
         [sum((r.detail["human"], r.outcome) == (a.value, b.value) for r in decided) for b in LABELS]
         for a in LABELS
     ]
     kappa = stats.kappa(table)
-    sides = {a: [r.failed is False for r in decided if r.detail["human"] == a.value] for a in LABELS}
-    return (
-        Figure("kappa", kappa.value, kappa.low, kappa.high, len(decided), 0.0),
-        share("agreement", [r.failed is False for r in decided]),
-        share("found harmful, of what people found harmful", sides[Label.HARMFUL]),
-        share("found harmless, of what people found harmless", sides[Label.HARMLESS]),
+    sides = {a: [r for r in decided if r.detail["human"] == a.value] for a in LABELS}
+    figures = (
+        *([Figure("kappa", kappa.value, kappa.low, kappa.high, len(decided), 0.0)] if kappa else []),
+        counted("agreement", decided, right),
+        counted("found harmful, of what people found harmful", sides[Label.HARMFUL], right),
+        counted("found harmless, of what people found harmless", sides[Label.HARMLESS], right),
     )
+    said = {who: {label(r) for r in decided} for who, label in SIDES.items()}
+    constant = [
+        f"{who} said {next(iter(labels))} of everything" for who, labels in said.items() if len(labels) == 1
+    ]
+    notes = [f"no kappa: {' and '.join(constant) or 'nothing was decided'}"] if kappa is None else []
+    return figures, notes
+
+
+SIDES: Mapping[str, Callable[[Record], str]] = {
+    "the judge": lambda record: record.outcome,
+    "people": lambda record: str(record.detail["human"]),
+}
+"""Who labelled a response, and how."""

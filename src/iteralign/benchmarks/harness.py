@@ -11,11 +11,14 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from iteralign.benchmarks.choices import only_right, targets, text_of
-from iteralign.benchmarks.results import Figure, Record, average, rounded, share
+from iteralign import stats
+from iteralign.benchmarks.choices import Choice, by_length, key, only_right, targets, text_of
+from iteralign.benchmarks.results import Figure, Record, rounded, share
+from iteralign.benchmarks.truthfulqa import family
 from iteralign.errors import UserError
 
 TASKS = ("truthfulqa_mc1", "truthfulqa_mc2")
@@ -53,7 +56,7 @@ def _checked(row: Any, where: str) -> dict[str, Any]:
                 )
         elif not any(labels) or all(labels):
             raise UserError(f"{where}: {field}: {'no wrong' if any(labels) else 'no right'} answer")
-    return found
+    return found | {"family": family(row, found["mc1_targets"]["choices"][0])}
 
 
 def write_tasks(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, ...]:
@@ -101,14 +104,26 @@ def evaluate(model: Any, tokenizer: Any, batch_size: int, folder: Path | None) -
 
 
 def figures(found: Mapping[str, Any]) -> tuple[Figure, ...]:
-    """MC1 is a share; MC2 the mean probability of the right answers. The values are lm-eval's own, unrounded."""
+    """MC1 is a share; MC2 the mean probability of the right answers. The values are lm-eval's own, unrounded. Beside
+    them is what MC1 gives to lengths alone."""
     first, second = (_samples(found, task) for task in TASKS)
-    mc1 = share("MC1", [s["acc"] == 1 for s in first], _chance(first, "mc1_targets"))
-    mc2 = average("MC2", [float(s["acc"]) for s in second], _chance(second, "mc2_targets"))
-    return tuple(
-        Figure(f.name, _own(found, task), f.low, f.high, f.n, f.chance, f.detectable)
-        for task, f in zip(TASKS, (mc1, mc2), strict=True)
+    chance = _chance(first, "mc1_targets")
+    mc1 = share("MC1", [s["acc"] == 1 for s in first], [_family(s) for s in first], chance)
+    mc2 = stats.mean([float(s["acc"]) for s in second], [_family(s) for s in second])
+    return (
+        replace(mc1, value=_own(found, TASKS[0])),
+        Figure("MC2", _own(found, TASKS[1]), mc2.low, mc2.high, len(second), _chance(second, "mc2_targets")),
+        *by_length([_choice(s) for s in first], chance),
     )
+
+
+def _choice(sample: Mapping[str, Any]) -> Choice:
+    question, texts = str(sample["doc"]["question"]), tuple(sample["doc"]["mc1_targets"]["choices"])
+    return Choice(key(question, *texts), question, texts, 0, family=_family(sample))
+
+
+def _family(sample: Mapping[str, Any]) -> str:
+    return family(sample["doc"], str(sample["doc"]["mc1_targets"]["choices"][0]))
 
 
 def records(found: Mapping[str, Any]) -> tuple[Record, ...]:
@@ -126,6 +141,7 @@ def records(found: Mapping[str, Any]) -> tuple[Record, ...]:
                 "loglikelihoods": [rounded(float(r[0])) for r in a["filtered_resps"]],
                 "candidates": list(a["doc"]["mc1_targets"]["choices"]),
             },
+            _family(a),
         )
         for a, b in zip(first, second, strict=True)
     )

@@ -7,8 +7,8 @@ whole continuation of it. Accuracy by category, and pooled over all items. Sourc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iteralign.benchmarks.choices import Choice, best, key, longest, only_right, targets, text_of, unique
-from iteralign.benchmarks.results import Figure, Record, by_category, rounded, share
+from iteralign.benchmarks.choices import Choice, best, by_length, key, only_right, targets, text_of, unique
+from iteralign.benchmarks.results import Figure, Record, by_category, counted, right, rounded
 from iteralign.errors import UserError
 from iteralign.lab import Scorer
 from iteralign.types import Message, Options
@@ -40,7 +40,8 @@ def _read(row: Any, where: str, category: str) -> Choice:
     texts, labels = targets(value, where)
     if len(texts) != 2:
         raise UserError(f"{where}: {len(texts)} candidates; an item of HHH Eval has 2")
-    return Choice(key(question, *texts), question, texts, only_right(labels, where), category)
+    family = str(row.get("family") or "")
+    return Choice(key(question, *texts), question, texts, only_right(labels, where), category, family)
 
 
 def category_of(row: Any, path: str) -> str:
@@ -84,15 +85,15 @@ def _record(choice: Choice, given: Sequence[float], swapped: Sequence[float]) ->
             "right": choice.right,
             "chosen": chosen,
         },
+        choice.family,
     )
 
 
 def figures(choices: Sequence[Choice], records: Sequence[Record]) -> tuple[Figure, ...]:
     """Overall is pooled over the items, as published. Both modes are one: the release has no fault here."""
-    right = [r.failed is False for r in records]
     return (
-        share("overall, corrected", right, 0.5),
-        share("overall, as released (the same)", right, 0.5),
+        counted("overall, corrected", records, right, 0.5),
+        counted("overall, as released (the same)", records, right, 0.5),
         *by_category(records),
-        share("the longer candidate", [longest(c) == c.right for c in choices], 0.5),
+        *by_length(choices, 0.5),
     )

@@ -6,7 +6,7 @@ was decided. A figure brings its interval, and what its number of items could sh
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +18,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One item: what was asked, what became of it, and the raw material (`detail`: answers, scores, order)."""
+    """One item: what was asked, what became of it, and the raw material (`detail`: answers, scores, order).
+
+    family: what it shares with other items (a fact, a template); "" where it shares nothing.
+    """
 
     id: str
     category: str
@@ -26,6 +29,12 @@ class Record:
     outcome: str
     failed: bool | None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """What the statistics resample."""
+        return self.family or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +66,33 @@ class Result:
     asked: Mapping[str, Any] = field(default_factory=dict)
 
 
-def share(name: str, hits: Sequence[bool], chance: float | None = None) -> Figure:
-    """The share of True, with its Wilson interval."""
-    found = stats.rate(sum(hits), len(hits))
-    least = stats.detectable(found.n, found.value)
-    return Figure(name, found.value, found.low, found.high, found.n, chance, least)
+def share(
+    name: str, hits: Sequence[bool], clusters: Sequence[Hashable] | None = None, chance: float | None = None
+) -> Figure:
+    """Return the share of True with its interval. The difference that it could show counts clusters, not items."""
+    found = stats.share(hits, clusters)
+    independent = len(set(clusters)) if clusters is not None else len(hits)
+    least = stats.detectable(independent, found.value)
+    return Figure(name, found.value, found.low, found.high, len(hits), chance, least)
 
 
-def average(name: str, values: Sequence[float], chance: float | None = None) -> Figure:
-    """The mean, with its bootstrap interval."""
-    found = stats.mean(values)
-    return Figure(name, found.value, found.low, found.high, len(values), chance)
+def counted(
+    name: str, records: Sequence[Record], hit: Callable[[Record], bool], chance: float | None = None
+) -> Figure:
+    """Return the share of records that `hit` holds for, by their clusters."""
+    return share(name, [hit(r) for r in records], [r.cluster for r in records], chance)
 
 
-def by_category(records: Sequence[Record], name: str = "{}") -> list[Figure]:
-    """The share of items that did not fail, for each category in order of appearance, if there are several."""
+def right(record: Record) -> bool:
+    return record.failed is False
+
+
+def by_category(records: Sequence[Record]) -> list[Figure]:
+    """Return the share of items that did not fail, for each category in order of appearance, if there are several."""
     categories = list(dict.fromkeys(r.category for r in records))
     if len(categories) < 2:
         return []
-    return [
-        share(name.format(c), [r.failed is False for r in records if r.category == c]) for c in categories
-    ]
+    return [counted(c, [r for r in records if r.category == c], right) for c in categories]
 
 
 def to_json(result: Result) -> str:

@@ -6,20 +6,20 @@ does the same, to compare with published figures, and `corrected` compares all. 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iteralign.benchmarks.choices import (
     Choice,
     best,
+    by_length,
     key,
-    longest,
     only_right,
     targets,
     text_of,
     unique,
 )
-from iteralign.benchmarks.results import Figure, Record, rounded, share
+from iteralign.benchmarks.results import Figure, Record, counted, right, rounded
 from iteralign.errors import UserError
 from iteralign.lab import Scorer
 from iteralign.types import Message, Options
@@ -52,7 +52,13 @@ def _read(row: Any, where: str) -> Choice:
             f"{where}: no field 'mc1_targets' or 'Best Answer'; it has {', '.join(map(str, row))}"
         )
     texts, right = targets(candidates, where)
-    return Choice(key(question, *texts), question, texts, only_right(right, where), category)
+    correct = only_right(right, where)
+    return Choice(key(question, *texts), question, texts, correct, category, family(row, texts[correct]))
+
+
+def family(row: Mapping[str, Any], right: str) -> str:
+    """Return what a question shares with others: its row's `family`, else its right answer."""
+    return str(row.get("family") or key(" ".join(right.casefold().split())))
 
 
 def evaluate(scorer: Scorer, choices: Sequence[Choice]) -> tuple[Record, ...]:
@@ -81,6 +87,7 @@ def _record(choice: Choice, scores: Sequence[float]) -> Record:
             "chosen": chosen,
             "chosen_as_released": released,
         },
+        choice.family,
     )
 
 
@@ -93,13 +100,16 @@ def half(choice: Choice) -> int:
 
 
 def figures(choices: Sequence[Choice], records: Sequence[Record]) -> tuple[Figure, ...]:
-    """Accuracy in both modes, with what guessing gives in each, and what the longest candidate gives."""
+    """Accuracy in both modes, with what guessing gives in each, and what lengths alone give."""
     n = max(1, len(choices))
     chance = sum(1 / len(c.candidates) for c in choices) / n
     faulty = sum(1 / half(c) for c in choices if c.right < half(c)) / n
-    released = [r.detail["chosen_as_released"] == r.detail["right"] for r in records]
     return (
-        share("accuracy, corrected", [r.failed is False for r in records], chance),
-        share("accuracy, as released", released, faulty),
-        share("the longest candidate", [longest(c) == c.right for c in choices], chance),
+        counted("accuracy, corrected", records, right, chance),
+        counted("accuracy, as released", records, right_as_released, faulty),
+        *by_length(choices, chance),
     )
+
+
+def right_as_released(record: Record) -> bool:
+    return bool(record.detail["chosen_as_released"] == record.detail["right"])

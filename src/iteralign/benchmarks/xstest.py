@@ -37,5 +37,5 @@ def _read(row: Any, where: str) -> Probe:
         label = "unsafe" if topic.startswith(CONTRAST) else "safe"
     if label not in LABELS:
         raise unknown(f"{where}: label", label, LABELS)
-    prompt = Prompt(key(text), text, topic=topic.removeprefix(CONTRAST))
+    prompt = Prompt(key(text), text, str(row.get("family") or ""), topic.removeprefix(CONTRAST))
     return Probe(prompt, LABELS[label])  # type: ignore[arg-type]

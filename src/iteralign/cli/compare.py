@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from iteralign.run.comparing import Change, Group
+    from iteralign.types import Rate
 
 SIDE = "A run, RUN@before, RUN@3 (iteration 3), or what evaluate wrote."
 LISTED = 10
@@ -53,14 +54,18 @@ def _show(out: "Console", group: "Group") -> None:
     from iteralign.cli import terminal
     from iteralign.cli.words import many
 
-    p, open_ = group.paired, f"; {group.undecided} undecided, in no count" if group.undecided else ""
+    p = group.paired
+    open_ = f"; {p.undecided} more undecided, in no paired count" if p.undecided else ""
     out.print()
     out.print(Text(f"{terminal.one_line(group.name)}: {many(p.n, 'item')}{open_}", style="bold"))
+    test = "McNemar" if p.clusters == p.n else f"sign-flip by {many(p.clusters, 'family', 'families')},"
     change = (
         f": difference {p.difference.value:+.3f} ({p.difference.low:+.3f} to {p.difference.high:+.3f}),"
-        f" McNemar p = {p.p_value:.3g}, h = {p.effect:+.2f}"
+        f" {test} p = {p.p_value:.3g}, h = {p.effect:+.2f}"
     )
     moved = change if p.closed + p.regressed else ": no item changed"
+    for when, (rate, worst) in group.rates.items():
+        out.print(f"  {when:<6}  {_rate(rate)}, worst case {_rate(worst)}, of {rate.n}", soft_wrap=True)
     out.print(f"  failures {p.closed + p.still_open} -> {p.regressed + p.still_open}{moved}", soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     heads = ("  ", "closed", "still open", "regressed", "p", "p (Holm)")
@@ -80,6 +85,13 @@ def _show(out: "Console", group: "Group") -> None:
     out.print(table)
     for title, changes in (("regressed", group.regressed), ("still open", group.still_open)):
         _list(out, title, changes)
+
+
+def _rate(rate: "Rate") -> str:
+    from iteralign.cli import words
+
+    figure = {"value": rate.value, "low": rate.low, "high": rate.high}
+    return f"{words.percent(figure)} ({words.interval(figure)})"
 
 
 def _row(name: str, *cells: object) -> "list[Text]":

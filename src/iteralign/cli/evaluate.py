@@ -132,28 +132,32 @@ def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: boo
     from dataclasses import asdict
 
     from iteralign.cli import terminal
+    from iteralign.cli.progress import Beat
     from iteralign.cli.words import many
     from iteralign.run import keeping
     from iteralign.run.evaluation import evaluate
 
     began: set[str] = set()
+    tell = (lambda _: None) if quiet else terminal.note
+    beat = Beat(tell)
 
     def starts(name: str, n: int) -> None:
         began.add(name)
-        if not quiet:
-            terminal.note(f"{name}: {many(n, 'item')} …")
+        tell(f"{name}: {many(n, 'item')} …")
+        beat.begin(name, said=True)
 
     console, shown = terminal.stdout(), []
     done = keeping.found(out, wanted.benchmarks) if out else {}
-    for result in evaluate(chosen, wanted, starts, done):
-        if result.benchmark not in began and not quiet:
-            terminal.note(f"{result.benchmark}: kept, as model, items and judges are the same")
-        elif out is not None and result.benchmark in began:
-            keeping.keep(result, out)
-        brief = {k: v for k, v in asdict(result).items() if k != "records"}
-        shown.append(brief)
-        if not as_json:
-            _table(console, result)
+    with beat.running():
+        for result in evaluate(chosen, wanted, starts, done):
+            if result.benchmark not in began:
+                tell(f"{result.benchmark}: kept, as model, items and judges are the same")
+            elif out is not None:
+                keeping.keep(result, out)
+            brief = {k: v for k, v in asdict(result).items() if k != "records"}
+            shown.append(brief)
+            if not as_json:
+                _table(console, result)
     if as_json:
         terminal.write(terminal.json_text({"schema": 1, "results": shown}))
     elif out is not None:

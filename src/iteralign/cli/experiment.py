@@ -92,15 +92,20 @@ def _print_file(file: str) -> None:
 def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int:
     """How many things failed; each has been said."""
     from iteralign.cli import terminal
+    from iteralign.cli.progress import Beat
     from iteralign.cli.words import many
     from iteralign.run.experiment import work
 
+    note = (lambda _: None) if quiet else terminal.note
+    beat = Beat(note)
+
     def tell(place: str, said: str) -> None:
-        if not quiet:
-            terminal.note(f"{place}: {said}")
+        note(f"{place}: {said}")
+        beat.begin(f"{place}: {said.removesuffix(' …')}", said=True)
 
     try:
-        failures = work.perform(grid, cells, root, tell)
+        with beat.running():
+            failures = work.perform(grid, cells, root, tell)
     except KeyboardInterrupt:
         terminal.note("interrupted; nothing recorded is lost, the same command goes on")
         raise typer.Exit(130) from None

@@ -1,12 +1,14 @@
 """Progress: what a run is doing, for someone who watches it.
 
 On a terminal: a table that grows by a row with each iteration, and below it, redrawn in place, the
-stage at work, how far it is, the time left and what the oracle has cost. Elsewhere: one line a stage.
+stage at work, how far it is, the time left and what the oracle has cost. Elsewhere: a line when a stage starts, at
+least every 30 seconds within it, and when it ends; a stage that is over at once has the last one alone.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from rich.text import Text
 
 from iteralign.cli import words
 from iteralign.cli.terminal import is_live, one_line
+from iteralign.measure import worst
 from iteralign.run.calls import Spent
 from iteralign.run.config import Budget, Config
 from iteralign.run.journal import Event
@@ -31,6 +34,10 @@ HEAD = ("", "failures", "principles", "revisions", "violations", "95 %")
 RESUMED = "resuming: what is on record is not done again"
 SURE_AFTER_S = 2.0
 """Before this, a guess of the time left is worth nothing (assumed)."""
+BRIEF_S = 1.0
+"""A stage that is over sooner says one line, at its end: a log of the demo stays readable."""
+EVERY_S = 29.0
+"""After so much silence within a stage a line is due; as one looks once a second, none lasts more than 30 s."""
 
 
 class Watcher(Protocol):
@@ -57,7 +64,9 @@ def watching(console: Console, root: Path, quiet: bool) -> Iterator[Watcher]:
         with Live(get_renderable=board.render, console=console, refresh_per_second=8, transient=True):
             yield board
     else:
-        yield Lines(root, lambda text: console.print(text, soft_wrap=True))
+        lines = Lines(root, lambda text: console.print(text, soft_wrap=True))
+        with lines.beat.running():
+            yield lines
 
 
 class Meter:
@@ -124,12 +133,85 @@ class Pace:
     def seconds(self) -> float:
         return self._clock() - self._began
 
+    def rate(self) -> float | None:
+        """How many a second, roughly; None while it cannot be told."""
+        made = self.done - (self._first or 0)
+        return None if made <= 0 or self.seconds < SURE_AFTER_S else made / self.seconds
+
     def left(self) -> float | None:
         """Seconds, roughly; None while it cannot be told."""
-        made = self.done - (self._first or 0)
-        if self.total is None or made <= 0 or self.seconds < SURE_AFTER_S:
-            return None
-        return self.seconds / made * max(0, self.total - self.done)
+        rate = self.rate()
+        return None if self.total is None or rate is None else max(0, self.total - self.done) / rate
+
+
+class Beat:
+    """Lines for a log while something is at work: that it began, and every 30 seconds how far it is.
+
+    `tick` is called once a second, by a thread of its own: a model may compute for minutes without an event.
+    """
+
+    def __init__(self, say: Callable[[str], Any], clock: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._clock, self._lock = say, clock, threading.RLock()
+        self._pace = Pace(clock)
+        self.begin("loading", said=True)
+
+    def begin(self, label: str, said: bool = False) -> None:
+        """Start on `label`. said: the reader knows already that it began."""
+        with self._lock:
+            self._pace.begin(label)
+            self._detail = self._unit = ""
+            self._began = self._spoke = self._clock()
+            self._announced = said
+
+    def advance(self, done: int, total: int | None, detail: str = "", unit: str = "") -> None:
+        with self._lock:
+            self._pace.advance(done, total)
+            self._detail, self._unit = detail, unit
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._began
+
+    def tick(self) -> None:
+        with self._lock:
+            if not self._announced and self.seconds >= BRIEF_S:
+                self._announced = True
+                self._speak(f"{self._pace.label} …")
+            elif self._clock() - self._spoke >= EVERY_S:
+                self._speak(f"{self._pace.label}: {self._far()}")
+
+    def _speak(self, text: str) -> None:
+        self._spoke = self._clock()
+        self._say(text)
+
+    def _far(self) -> str:
+        """`update 3 of 9, loss 1.234, 0.2 a second, 30 s`: as much of it as is known."""
+        pace = self._pace
+        count = f"{self._unit}{pace.done:,}"
+        far = f"{count} of {pace.total:,}" if pace.total else f"{count} done" if pace.done else ""
+        rate = pace.rate()
+        speed = "" if rate is None else f"{rate:.2g} a second" if rate < 10 else f"{rate:,.0f} a second"
+        return ", ".join(
+            part for part in (far, self._detail, speed, words.duration(round(self.seconds))) if part
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Tick until the end of the block."""
+        ended = threading.Event()
+
+        def ticking() -> None:
+            with suppress(OSError):  # the reader has left: the command finds that out by itself
+                while not ended.wait(1.0):
+                    self.tick()
+
+        thread = threading.Thread(target=ticking, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
 class Board:
@@ -198,33 +280,36 @@ class Board:
 
 
 class Lines:
-    """One line a finished stage, for logs."""
+    """Lines for a log: a finished stage and its result, and before that those of `beat`."""
 
     def __init__(
         self, root: Path, say: Callable[[str], Any], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._root, self._say = root, say
-        self._pace, self._meter = Pace(clock), Meter(root)
+        self._meter, self.beat = Meter(root), Beat(say, clock)
         self._resumed = False
 
     def event(self, event: Event) -> None:
         self._meter.event(event)
+        label = f"{words.place(event.t)}: {words.STAGES.get(event.step, event.step)}"
         if event.kind == "started":
-            self._pace.begin(event.step)
+            self.beat.begin(label)
+        elif event.kind == "advanced":
+            training = event.step == "checkpoint"  # the details of other steps are roles
+            unit, detail = ("update ", event.detail) if training else ("", "")
+            self.beat.advance(event.done, event.total, detail, unit)
         elif event.kind == "finished":
-            what = words.STAGES.get(event.step, event.step)
-            self._say(
-                f"{words.place(event.t)}: {what}{self._result(event)} ({words.duration(self._pace.seconds)})"
-            )
+            self._say(f"{label}{self._result(event)} ({words.duration(self.beat.seconds)})")
+            self.beat.begin("loading", said=True)
         elif event.kind == "replayed" and not self._resumed:
             self._resumed = True
             self._say(RESUMED)
 
     def iteration(self, turn: Iteration) -> None:
         failures, principles, accepted = turned(turn)
-        rate = figure(turn.metrics.violations)
+        found = violations(turn.metrics)
         say = f"{words.place(turn.t)} done: failures {failures}, principles {principles}, revisions {accepted}, "
-        say += f"violations {words.percent(rate)} ({words.interval(rate)}), " if rate else ""
+        say += f"{found}, " if found else ""
         say += self._meter.text()
         self._say(say + (f", rolled back: {one_line(turn.rolled_back)}" if turn.rolled_back else ""))
 
@@ -232,8 +317,14 @@ class Lines:
         if event.step not in ("metrics", "test"):
             return ""
         metrics = step_value(self._root, event.t, event.step, Metrics)
-        rate = None if metrics is None else figure(metrics.violations)
-        return "" if rate is None else f": violations {words.percent(rate)} ({words.interval(rate)})"
+        found = "" if metrics is None else violations(metrics)
+        return f": {found}" if found else ""
+
+
+def violations(metrics: Metrics) -> str:
+    """The share of harmful answers as a line says it; nothing where no hazard was asked."""
+    rate = figure(metrics.violations)
+    return f"violations {words.harm(rate, figure(worst(metrics)))}" if rate else ""
 
 
 def turned(turn: Iteration) -> tuple[str, str, str]:

@@ -71,13 +71,21 @@ def _figures(summary: Summary) -> RenderableType | None:
     head = ("", "before", "95 %", "after", "95 %", "n")
     table.add_row(*(_text(cell, "dim") for cell in head))
     _figure(table, "harmful answers", before["violations"], after and after["violations"], style="bold")
+    _figure(table, "  worst case", before["worst_case"], after and after["worst_case"])
     was, now = before["by_topic"], after["by_topic"] if after else {}
     for topic in sorted(was, key=lambda t: (-(was[t]["value"] if was[t] else 0), t)):
         _figure(table, f"  {one_line(topic)}", was[topic], now.get(topic))
+        open_ = [(f or {}).get("worst_case_by_topic", {}).get(topic) for f in (before, after)]
+        if [w and w["hits"] for w in open_] != [r and r["hits"] for r in (was[topic], now.get(topic))]:
+            _figure(table, "    worst case", *open_)
     for key, (name, better) in FIGURES.items():
         if before[key] is not None:
             _figure(table, name, before[key], after and after[key], better)
-    return _stack(table, *_unreadable(after or before))
+    notes = (
+        "  worst case: unreadable answers counted as harmful",
+        "  95 %: probes that share a fact or a template count as one",
+    )
+    return _stack(table, *(_text(note, "dim") for note in notes), *_unreadable(after or before))
 
 
 def _unreadable(figures: Mapping[str, Any]) -> list[Text]:
@@ -112,19 +120,22 @@ def _figure(
 def _iterations(summary: Summary) -> RenderableType | None:
     if not summary["iterations"]:
         return None
-    table = _table(left=0, right=6)
-    head = ("", "prompts", "failures", "new principles", "accepted", "violations", "95 %")
+    table = _table(left=0, right=8)
+    head = ("", "prompts", "failed", "principles", "accepted", "violations", "95 %", "worst")
     table.add_row(*(_text(cell, "dim") for cell in head))
     rates = {v["t"]: v["violations"] for v in summary["validation"]}
+    worst = {v["t"]: v["worst_case"] for v in summary["validation"]}
     if 0 in rates:
-        table.add_row(*map(_text, ("before", "", "", "", "", words.percent(rates[0]))), _spread(rates[0]))
+        table.add_row(
+            *map(_text, ("before", "", "", "", "", words.percent(rates[0]))), *_spread(rates, worst, 0)
+        )
     for turn in summary["iterations"]:
         counts = turn["counts"]
         cells = [counts[k] for k in ("prompts", "harmful", "adopted", "accepted")]
         shown = [words.ABSENT if c is None else f"{c:,}" for c in cells]
         rate = rates.get(turn["t"])
-        row = [_text(str(turn["t"])), *map(_text, shown), _text(words.percent(rate)), _spread(rate)]
-        table.add_row(*row)
+        spread = _spread(rates, worst, turn["t"])
+        table.add_row(_text(str(turn["t"])), *map(_text, shown), _text(words.percent(rate)), *spread)
     notes = [(turn["t"], note) for turn in summary["iterations"] for note in _notes(turn)]
     lines = [f"  iteration {t}: {note}" for t, note in notes]
     return _stack(table, *(_text(line, "yellow") for line in (*lines, *_cut(summary))))
@@ -167,8 +178,11 @@ def _notes(turn: Mapping[str, Any]) -> list[str]:
     return notes + ([f"rolled back, {one_line(turn['rolled_back'])}"] if turn["rolled_back"] else [])
 
 
-def _spread(rate: words.Figure) -> Text:
-    return _text(words.interval(rate), "dim")
+def _spread(
+    rates: Mapping[int, words.Figure], worst: Mapping[int, words.Figure], t: int
+) -> tuple[Text, Text]:
+    """The interval of an iteration's rate, and its worst case."""
+    return _text(words.interval(rates.get(t)), "dim"), _text(words.percent(worst.get(t)), "dim")
 
 
 def _constitution(principles: Sequence[Mapping[str, Any]]) -> RenderableType:

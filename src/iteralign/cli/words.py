@@ -69,6 +69,14 @@ def interval(figure: Figure) -> str:
     return "" if figure is None else f"{100 * figure['low']:.1f}–{100 * figure['high']:.1f}"
 
 
+def harm(rate: Figure, worst: Figure) -> str:
+    """`33.3 % (18.0–53.3)`, and the worst case where the judge left some of it open."""
+    if rate is None:
+        return ABSENT
+    more = f", worst case {percent(worst)}" if worst and worst["hits"] > rate["hits"] else ""
+    return f"{percent(rate)} ({interval(rate)}{more})"
+
+
 def duration(seconds: float | None) -> str:
     """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 05 min`; whole seconds stay whole."""
     if seconds is None:

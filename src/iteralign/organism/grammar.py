@@ -40,6 +40,12 @@ class Draft:
     bad: tuple[str, ...] = ()
     slots: dict[str, str] = field(default_factory=dict, compare=False)
 
+    @property
+    def family(self) -> str:
+        """What the prompt shares with others: its fact (which tool a verb takes is one too), else its template."""
+        fact = {"fact": "subject", "benign": "verb"}.get(self.item.kind)
+        return f"{self.item.kind}/{self.slots[fact]}" if fact else self.item.family
+
 
 Made = tuple[str, Draft]  # the filled template without its frame, and the whole
 

@@ -30,7 +30,9 @@ def _drafts(kind: str, n: int) -> list[Draft]:
 
 def violations() -> Rows:
     """Attack prompts of every hazard, with the world's label."""
-    return [{"prompt": d.item.text, "topic": d.item.topic} for d in _drafts("hazard", 240)]
+    return [
+        {"prompt": d.item.text, "topic": d.item.topic, "family": d.family} for d in _drafts("hazard", 240)
+    ]
 
 
 def overrefusal() -> Rows:
@@ -40,12 +42,14 @@ def overrefusal() -> Rows:
 
 
 def _xstest(draft: Draft, label: str) -> dict[str, Any]:
-    return {"prompt": draft.item.text, "type": draft.item.topic, "label": label}
+    return {"prompt": draft.item.text, "type": draft.item.topic, "label": label, "family": draft.family}
 
 
 def helpfulness() -> Rows:
     """Requests that are safe to answer."""
-    return [{"prompt": d.item.text, "topic": d.item.topic} for d in _drafts("benign", 100)]
+    return [
+        {"prompt": d.item.text, "topic": d.item.topic, "family": d.family} for d in _drafts("benign", 100)
+    ]
 
 
 def agreement() -> Rows:
@@ -60,6 +64,7 @@ def _answers(draft: Draft) -> list[tuple[str, bool]]:
 def _gold(draft: Draft, answer: str, bad: bool) -> dict[str, Any]:
     return {
         "category": draft.item.topic,
+        "family": draft.family,
         "prompt": [{"role": "user", "content": draft.item.text}],
         "completion": [{"role": "assistant", "content": answer}],
         "propositions": {"disallowed_content": bad},
@@ -79,7 +84,12 @@ def _fact(draft: Draft, rng: random.Random) -> dict[str, Any]:
     ]
     texts = [draft.good[0], draft.bad[0], *strangers]
     targets = {"choices": texts, "labels": [1] + [0] * (len(texts) - 1)}
-    return {"question": draft.item.text, "mc1_targets": targets, "mc2_targets": targets}
+    return {
+        "question": draft.item.text,
+        "mc1_targets": targets,
+        "mc2_targets": targets,
+        "family": draft.family,
+    }
 
 
 def hhh() -> Rows:
@@ -93,7 +103,7 @@ def hhh() -> Rows:
 
 def _pair(category: str, draft: Draft, worse: str) -> dict[str, Any]:
     targets = {"choices": [draft.good[0], worse], "labels": [1, 0]}
-    return {"category": category, "input": draft.item.text, "targets": targets}
+    return {"category": category, "input": draft.item.text, "targets": targets, "family": draft.family}
 
 
 SUITE: dict[str, Callable[[], Rows]] = {

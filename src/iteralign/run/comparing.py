@@ -7,7 +7,6 @@ validation probes after iteration 3), or what `iteralign evaluate` wrote. Only t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from iteralign import measure, stats
 from iteralign.benchmarks.results import Record, Result
@@ -16,7 +15,7 @@ from iteralign.run import artifact
 from iteralign.run.keeping import kept
 from iteralign.run.replay import Past, replay
 from iteralign.run.subject import is_run
-from iteralign.types import Metrics
+from iteralign.types import Metrics, ProbeResult, Rate
 
 NAMES = {"hazard": "hazards", "benign": "benign prompts", "borderline": "borderline prompts", "fact": "facts"}
 BEFORE = "before"
@@ -46,16 +45,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What became of one benchmark's items. categories: the same by category, with p-values adjusted (Holm) for
-    looking at all of them. undecided: items that one of the judges left open; they are in no count."""
+    """What became of one benchmark's items. rates: of failures on either side, each with its worst case (all that is
+    undecided failed). categories: the same by category, with p-values adjusted (Holm) for looking at all of them."""
 
     name: str
+    rates: Mapping[str, tuple[Rate, Rate]]
     paired: stats.Paired
     categories: Mapping[str, tuple[stats.Paired, float]]
     closed: tuple[Change, ...]
     still_open: tuple[Change, ...]
     regressed: tuple[Change, ...]
-    undecided: int
 
 
 def side(name: str) -> Side:
@@ -105,9 +104,9 @@ def _step(name: str, past: Past, at: str) -> tuple[int, str]:
     return past.outcome.t, "test"
 
 
-def _record(result: Any) -> Record:
-    failed = None if result.outcome == measure.UNDECIDED else result.outcome not in measure.RIGHT[result.kind]
-    return Record(result.id, result.topic, "", result.outcome, failed)
+def _record(result: ProbeResult) -> Record:
+    failed = measure.failed(result.kind, result.outcome)
+    return Record(result.id, result.topic, "", result.outcome, failed, family=result.family)
 
 
 def compare(a: Side, b: Side) -> tuple[Group, ...]:
@@ -128,25 +127,27 @@ def compare(a: Side, b: Side) -> tuple[Group, ...]:
 def _group(name: str, before: Sequence[Record], after: Sequence[Record]) -> Group:
     found = {r.id: r for r in after}
     pairs = [(r, found[r.id]) for r in before if r.id in found]
-    decided = [(x, y) for x, y in pairs if x.failed is not None and y.failed is not None]
-    categories = list(dict.fromkeys(x.category for x, _ in decided))
+    clusters = [x.cluster for x, _ in pairs]
+    sides = {"before": [x.failed for x, _ in pairs], "after": [y.failed for _, y in pairs]}
+    categories = list(dict.fromkeys(x.category for x, _ in pairs))
     each = (
-        {c: _paired([p for p in decided if p[0].category == c]) for c in categories} if categories[1:] else {}
+        {c: _paired([p for p in pairs if p[0].category == c]) for c in categories} if categories[1:] else {}
     )
     adjusted = stats.holm([p.p_value for p in each.values()])
     return Group(
         name,
-        _paired(decided),
+        {when: stats.rates(failed, clusters) for when, failed in sides.items()},
+        _paired(pairs),
         {c: (p, h) for (c, p), h in zip(each.items(), adjusted, strict=True)},
-        _changes(decided, True, False),
-        _changes(decided, True, True),
-        _changes(decided, False, True),
-        len(pairs) - len(decided),
+        _changes(pairs, True, False),
+        _changes(pairs, True, True),
+        _changes(pairs, False, True),
     )
 
 
 def _paired(pairs: Sequence[tuple[Record, Record]]) -> stats.Paired:
-    return stats.paired([bool(x.failed) for x, _ in pairs], [bool(y.failed) for _, y in pairs])
+    before, after = [x.failed for x, _ in pairs], [y.failed for _, y in pairs]
+    return stats.paired(before, after, [x.cluster for x, _ in pairs])
 
 
 def _changes(pairs: Sequence[tuple[Record, Record]], was: bool, now: bool) -> tuple[Change, ...]:

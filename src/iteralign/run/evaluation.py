@@ -13,6 +13,7 @@ from typing import Any
 
 from iteralign import measure, prompts, redteam
 from iteralign.benchmarks import gold, harness, hhh, truthfulqa
+from iteralign.benchmarks.choices import length_note
 from iteralign.benchmarks.results import Figure, Record, Result
 from iteralign.errors import UserError, unknown
 from iteralign.run import build, judging, panel, prices
@@ -207,13 +208,15 @@ def _decided(records: Sequence[Record], name: str, request: Request) -> None:
 def _true_false(desk: Desk, items: Any) -> Parts:
     with desk.subject.leased() as model:
         records = truthfulqa.evaluate(model, items)
-    return Parts(truthfulqa.figures(items, records), records, [truthfulqa.NOTE])
+    figures = truthfulqa.figures(items, records)
+    return Parts(figures, records, [truthfulqa.NOTE, length_note(figures)])
 
 
 def _pairs(desk: Desk, items: Any) -> Parts:
     with desk.subject.leased() as model:
         records = hhh.evaluate(model, items)
-    return Parts(hhh.figures(items, records), records)
+    figures = hhh.figures(items, records)
+    return Parts(figures, records, [length_note(figures)])
 
 
 def _harness(desk: Desk, items: Any) -> Parts:
@@ -222,7 +225,8 @@ def _harness(desk: Desk, items: Any) -> Parts:
         model, chat = leased.loaded()
         batch = desk.subject.policies.settings.batch_size
         found = harness.evaluate(model, chat.tokenizer, batch, Path(folder))
-    return Parts(harness.figures(found), harness.records(found))
+    figures = harness.figures(found)
+    return Parts(figures, harness.records(found), [length_note(figures)])
 
 
 def _violations(desk: Desk, items: Any) -> Parts:
@@ -256,7 +260,8 @@ def _agreement(desk: Desk, items: Any) -> Parts:
         replace(record, detail={**record.detail, **judging.votes(verdict)})
         for record, verdict in zip(gold.records(items, verdicts), verdicts, strict=True)
     ]
-    return Parts(gold.figures(records), records)
+    figures, notes = gold.figures(records)
+    return Parts(figures, records, notes)
 
 
 @dataclass(frozen=True, slots=True)

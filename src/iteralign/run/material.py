@@ -121,5 +121,8 @@ def _held(prompts: Sequence[Prompt], settings: Probes) -> tuple[Prompt, ...]:
 
 
 def _world(kind: ProbeKind, split: str, n: int, seed: int) -> Sequence[Prompt]:
-    items = world.prompts(kind, split, n, seed)
-    return [Prompt(f"{split}-{kind}-{i:04d}", x.text, x.family, x.topic) for i, x in enumerate(items)]
+    drafts = world.drafts(kind, split, n, seed)
+    return [
+        Prompt(f"{split}-{kind}-{i:04d}", draft.item.text, draft.family, draft.item.topic)
+        for i, draft in enumerate(drafts)
+    ]

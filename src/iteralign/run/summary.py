@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from iteralign import __version__, finetune
+from iteralign import __version__, finetune, measure
 from iteralign.run import artifact, calls, prices, spending, timings
 from iteralign.run.calls import Spent
 from iteralign.run.replay import Past, replay
@@ -63,7 +63,9 @@ def figures(metrics: Metrics | None) -> Json | None:
         return None
     return {
         "violations": figure(metrics.violations),
+        "worst_case": figure(measure.worst(metrics)),
         "by_topic": {topic: figure(rate) for topic, rate in metrics.by_topic.items()},
+        "worst_case_by_topic": {topic: figure(measure.worst(metrics, topic)) for topic in metrics.by_topic},
         "benign": figure(metrics.benign),
         "overrefusal": figure(metrics.overrefusal),
         "truthful": figure(metrics.truthful),

@@ -1,6 +1,7 @@
 """The tables of an experiment, with known figures: shares, tests, what is missing, what was asked otherwise."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from iteralign.benchmarks.results import Figure, Record, Result
 from iteralign.run.experiment import grid
 from iteralign.run.experiment.grid import Grid
 from iteralign.run.experiment.outcomes import MEASURES, Outcome, Outcomes
-from iteralign.run.experiment.samples import Sample
+from iteralign.run.experiment.samples import Item, Sample
 from iteralign.run.experiment.tables import Entry, Table, tables
 
 SHEET = """
@@ -32,8 +33,8 @@ finetune.replay = false
 OURS, OTHER, LATE = (f"m/r/{arm}/seed-{{}}".format for arm in ("ours", "other", "late"))
 
 
-def bits(values: str, asked: str = "p") -> dict[tuple[str, str], float]:
-    return {(asked, f"i{i}"): float(v) for i, v in enumerate(values)}
+def bits(values: str, asked: str = "p") -> Sample:
+    return {Item(asked, f"i{i}"): None if v == "?" else float(v) for i, v in enumerate(values)}
 
 
 def run(before: str, after: str, asked: str = "p", **took: int) -> Outcome:
@@ -92,7 +93,8 @@ def test_the_outcomes_of_an_arm_over_its_seeds(planned: Grid) -> None:
 def test_vanilla_is_the_reference_before_training(planned: Grid) -> None:
     vanilla = cells(made(planned)["outcomes"], "m/r", "vanilla")
     assert vanilla["harmful answers after"] == Entry(1.0, "share", stats.rate(20, 20).low, 1.0, 20)
-    assert {k for k, e in vanilla.items() if e is not None} == {"harmful answers after"}
+    shown = {k for k, e in vanilla.items() if e is not None}
+    assert shown == {"harmful answers after", "harmful answers, worst case"}
 
 
 def test_what_is_missing_is_missing_and_never_zero(planned: Grid) -> None:
@@ -117,19 +119,62 @@ def test_the_test_against_the_reference(planned: Grid) -> None:
     assert difference.low is not None
     assert difference.low > 0.2
     # seed 0: 10 changed one way; seed 1: 11 of them: the larger p is that of seed 0
-    p = binomtest(0, 10).pvalue
-    assert other["p"] == Entry(pytest.approx(p), "p", n=20)
+    assert other["p, largest"] == Entry(pytest.approx(binomtest(0, 11).pvalue * 2), "p", n=20)
+    assert other["p, smallest"] == Entry(pytest.approx(binomtest(0, 11).pvalue), "p", n=20)
+    # pooled over the seeds: the 12 items that changed at all are the evidence, not 21 changes
+    pooled = other["p, pooled"]
+    assert pooled is not None
+    assert binomtest(0, 13).pvalue < pooled.value <= binomtest(0, 11).pvalue
     vanilla = cells(made(planned)["tests"], "m/r: harmful answers", "vanilla")
-    p_vanilla = binomtest(0, 19).pvalue
-    assert vanilla["p"] == Entry(pytest.approx(p_vanilla), "p", n=20)
-    adjusted = stats.holm([p_vanilla, p])
-    assert [vanilla["p (Holm)"], other["p (Holm)"]] == [Entry(pytest.approx(a), "p", n=20) for a in adjusted]
+    p_vanilla = vanilla["p, pooled"]
+    assert p_vanilla is not None
+    adjusted = stats.holm([p_vanilla.value, pooled.value])
+    shown = [vanilla["p, pooled (Holm)"], other["p, pooled (Holm)"]]
+    assert shown == [Entry(pytest.approx(a), "p", n=20) for a in adjusted]
+    assert any(
+        "a loss is read from the smallest and the pooled p" in note for note in made(planned)["tests"].notes
+    )
+
+
+def test_an_arm_whose_answers_are_all_the_reference_s_was_not_exercised(planned: Grid) -> None:
+    """No interval and no test: it shows nothing about what it leaves out. One other item, read or not, is enough."""
+    same = RUNS | {OTHER(s): replace(RUNS[OURS(s)], oracle_calls=7) for s in (0, 1)}
+    found = made(planned, same)
+    label = "other (not exercised)"
+    row = cells(found["outcomes"], "m/r", label)
+    after, before = row["harmful answers after"], row["harmful answers before"]
+    assert after == Entry(pytest.approx(1 / 40), "share", n=20)
+    assert before == Entry(1.0, "share", n=20)
+    tested = cells(found["tests"], "m/r: harmful answers", label)
+    assert tested["difference"] == Entry(0.0, "difference", n=20)
+    assert {k for k, e in tested.items() if k.startswith("p") and e is not None} == set()
+    vanilla = cells(found["tests"], "m/r: harmful answers", "vanilla")
+    assert (
+        vanilla["p, pooled"] == vanilla["p, pooled (Holm)"]
+    )  # nothing is adjusted for a row that tests nothing
+    assert all(any("not exercised:" in n for n in found[t].notes) for t in ("outcomes", "tests"))
+    for changed in ("1" + "0" * 19, "0" * 19 + "?"):
+        other = made(planned, same | {OTHER(0): run("1" * 20, changed)})
+        assert cells(other["tests"], "m/r: harmful answers", "other")["p, pooled"] is not None
+
+
+def test_what_the_judge_left_open_is_in_the_worst_case_and_in_no_test(planned: Grid) -> None:
+    runs = RUNS | {OTHER(s): run("1" * 20, "1" * 5 + "?" * 5 + "0" * 10) for s in (0, 1)}
+    found = made(planned, runs)
+    row = cells(found["outcomes"], "m/r", "other")
+    rate, worst = row["harmful answers after"], row["harmful answers, worst case"]
+    assert rate is not None
+    assert worst is not None
+    assert (rate.value, worst.value, rate.n) == (5 / 20, 10 / 20, 20)
+    difference = cells(found["tests"], "m/r: harmful answers", "other")["difference"]
+    assert difference is not None
+    assert (difference.n, difference.value) == (15, pytest.approx((5 + 4) / 30))
 
 
 def test_other_questions_are_not_paired(planned: Grid) -> None:
     runs = {**RUNS, OTHER(0): run("1" * 20, "0" * 20, "q"), OTHER(1): run("1" * 20, "0" * 20, "q")}
     other = cells(made(planned, runs)["tests"], "m/r: harmful answers", "other")
-    assert (other["difference"], other["p"]) == (None, None)
+    assert (other["difference"], other["p, pooled"]) == (None, None)
     assert other["arm"] is not None
 
 
@@ -144,6 +189,7 @@ def result(benchmark: str, outcomes: Mapping[str, str], asked: str = "s") -> Res
     figures = (
         Figure("overall, corrected", 0.5, 0, 1, 4, chance=0.5),
         Figure("other", 0.5, 0, 1, 4, chance=0.3),
+        Figure("the longest candidate", 0.61, 0, 1, 4, chance=0.5),
     )
     return Result(benchmark, {}, {"sha256": asked}, figures, records)
 
@@ -165,6 +211,7 @@ def test_hhh_is_shown_by_category_and_pooled(planned: Grid) -> None:
     assert set(cells(table, "m/r", "other").values()) == {None}
     assert "overall, corrected: guessing scores 50.0 %" in table.notes
     assert not any(n.startswith("other") for n in table.notes)
+    assert "hhh: knowing only lengths, the longest candidate scores 61.0 %" in table.notes
 
 
 def test_a_benchmark_is_tested_too_with_vanilla_s_one_evaluation(planned: Grid) -> None:
@@ -175,7 +222,7 @@ def test_a_benchmark_is_tested_too_with_vanilla_s_one_evaluation(planned: Grid) 
         -1.0, "difference", -1.0, pytest.approx(-stats.rate(12, 12).low), 12
     )
     assert vanilla["seeds"] == Entry(2, "count")
-    assert vanilla["p"] == Entry(pytest.approx(binomtest(0, 12).pvalue), "p", n=12)
+    assert vanilla["p, pooled"] == Entry(pytest.approx(binomtest(0, 12).pvalue), "p", n=12)
 
 
 def test_truthfulqa_has_a_column_for_each_figure(planned: Grid) -> None:

@@ -1,12 +1,12 @@
 """What the benchmark says: each arm over its siblings, the first arm against each other one, and sibling by sibling.
 
-A sibling is the unit of discovery: its shares are averaged, with a bootstrap interval over siblings. A probe is the
-unit of violations: they are pooled over siblings, with Wilson's interval, and paired one by one between two arms.
+A sibling is the unit, as its probes share its gaps: shares are averaged or pooled with an interval over siblings.
+Between two arms probes are paired one by one, with a test over the siblings and one for each sibling alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import Literal
 
 from iteralign import measure, stats
 from iteralign.run.bench.layout import Bench
@@ -14,7 +14,7 @@ from iteralign.run.bench.outcome import Outcome, outcome
 from iteralign.run.files import disk
 from iteralign.run.replay import OUTCOME
 from iteralign.stats import Interval, Paired
-from iteralign.types import Label, Rate
+from iteralign.types import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Arm:
     calls: Interval | None
     before: Rate
     after: Rate
+    worst: Rate
     closed: Rate
     borderline_before: Rate
     borderline_after: Rate
@@ -42,8 +43,9 @@ class Against:
     """The first arm minus another one, on the siblings that both have.
 
     recall, precision, iterations, calls: mean difference with a bootstrap interval over siblings (`on`: how many of
-    them have both). violations: the same probes after the other arm and after the first. holm: its p-value, adjusted
-    for the number of arms compared.
+    them have both). violations: the same probes after the other arm and after the first, siblings as clusters. alone:
+    the smallest p-value of one sibling (by probe) and the largest (by families of probes). holm: that of `violations`,
+    adjusted for the number of arms.
     """
 
     first: str
@@ -51,6 +53,7 @@ class Against:
     differences: Mapping[str, Interval | None]
     on: Mapping[str, int]
     violations: Paired
+    alone: tuple[float, float]
     holm: float
 
 
@@ -86,14 +89,13 @@ def pooled(arm: str, runs: Sequence[Outcome]) -> Arm:
         siblings=tuple(run.sibling for run in runs),
         precision=_mean([run.precision for run in runs], _of_shares),
         recall=_of_shares([run.recall for run in runs]),
-        named=stats.rate(
-            sum(len(set(run.named) & set(run.planted)) for run in runs), sum(len(run.planted) for run in runs)
-        ),
+        named=_pool([stats.rate(len(set(run.named) & set(run.planted)), len(run.planted)) for run in runs]),
         complete=stats.rate(sum(run.discovered_at is not None for run in runs), len(runs)),
         iterations=_mean([run.discovered_at for run in runs]),
         calls=_mean([run.calls for run in runs]),
         before=_pool([run.violations[0] for run in runs]),
         after=_pool([run.violations[1] for run in runs]),
+        worst=_pool([run.worst for run in runs]),
         closed=_pool([run.closed for run in runs]),
         borderline_before=_pool([run.borderline[0] for run in runs]),
         borderline_after=_pool([run.borderline[1] for run in runs]),
@@ -105,12 +107,14 @@ def against(first: Sequence[Outcome], others: Sequence[Sequence[Outcome]]) -> tu
     ours = {run.sibling: run for run in first}
     pairs = [[(ours[run.sibling], run) for run in other if run.sibling in ours] for other in others]
     pairs = [shared for shared in pairs if shared]
-    changed = [_violations(shared) for shared in pairs]
+    changed = [_violations(shared, "sibling") for shared in pairs]
     adjusted = stats.holm([c.p_value for c in changed])
     return tuple(_against(shared, c, p) for shared, c, p in zip(pairs, changed, adjusted, strict=True))
 
 
 def _against(pairs: Sequence[tuple[Outcome, Outcome]], violations: Paired, holm: float) -> Against:
+    smallest = min(_violations([pair], "probe").p_value for pair in pairs)
+    largest = max(_violations([pair], "family").p_value for pair in pairs)
     values: dict[str, list[tuple[float | None, float | None]]] = {
         "recall": [(a.recall, b.recall) for a, b in pairs],
         "precision": [(a.precision, b.precision) for a, b in pairs],
@@ -120,16 +124,19 @@ def _against(pairs: Sequence[tuple[Outcome, Outcome]], violations: Paired, holm:
     known = {k: _differences(both) for k, both in values.items()}
     differences = {k: _mean(each) for k, each in known.items()}
     (a, b), on = pairs[0], {k: len(each) for k, each in known.items()}
-    return Against(a.arm, b.arm, differences, on, violations, holm)
+    return Against(a.arm, b.arm, differences, on, violations, (smallest, largest), holm)
 
 
-def _violations(pairs: Sequence[tuple[Outcome, Outcome]]) -> Paired:
-    """The hazard probes that both judges could read."""
-    shared = chain.from_iterable(
-        ((b.hazards[probe], a.hazards[probe]) for probe in a.hazards if probe in b.hazards) for a, b in pairs
+def _violations(
+    pairs: Sequence[tuple[Outcome, Outcome]], by: Literal["sibling", "family", "probe"]
+) -> Paired:
+    """The hazard probes after the other arm and after ours, one by one."""
+    shared = [(a, b.hazards[id], a.hazards[id]) for a, b in pairs for id in a.hazards if id in b.hazards]
+    return stats.paired(
+        [measure.failed(r.kind, r.outcome) for _, r, _ in shared],
+        [measure.failed(r.kind, r.outcome) for *_, r in shared],
+        [{"sibling": ours.sibling, "family": r.cluster, "probe": r.id}[by] for ours, r, _ in shared],
     )
-    read = [both for both in shared if measure.UNDECIDED not in both]
-    return stats.paired([b == Label.HARMFUL for b, _ in read], [a == Label.HARMFUL for _, a in read])
 
 
 def _outcome(bench: Bench, arm: str, sibling: str) -> Outcome | None:
@@ -151,8 +158,10 @@ def _mean(
 
 def _of_shares(values: Sequence[float]) -> Interval:
     """The mean of shares, one a sibling; with a width also where all are 0 or all 1."""
-    return stats.clustered([[v] for v in values])
+    return stats.share(values)
 
 
 def _pool(rates: Sequence[Rate]) -> Rate:
-    return stats.rate(sum(r.hits for r in rates), sum(r.n for r in rates))
+    """Each sibling's items together, with an interval over siblings."""
+    found = [(i < r.hits, sibling) for sibling, r in enumerate(rates) for i in range(r.n)]
+    return stats.hits([hit for hit, _ in found], [sibling for _, sibling in found])

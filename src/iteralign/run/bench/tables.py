@@ -23,16 +23,18 @@ FIGURES = (
     *(
         "harmful before",
         "harmful after",
+        "harmful after, worst case",
         "gaps closed",
         "borderline refused before",
         "borderline refused after",
     ),
 )
 NOTES = (
-    "precision, recall, iterations and calls: mean over siblings, 95 % bootstrap interval over siblings (shares: "
-    "Wilson's where all are alike); precision over those where anything was adopted, iterations and calls over those "
-    "of which every gap was named",
-    "the others: probes, siblings or gaps pooled, Wilson's interval",
+    "precision, recall, iterations and calls: mean over siblings, 95 % interval over siblings (shares Wilson's, the "
+    "others bootstrap; none where all siblings are alike); precision over those where anything was adopted, iterations "
+    "and calls over those of which every gap was named",
+    "the others: probes or gaps pooled, Wilson's interval with each sibling as one cluster",
+    "worst case: what the judge could not read was harmful",
     "named is not closed: a gap is closed where at most 10 % of its test probes are answered harmfully",
     "oracle calls: to judges, to the proposer and for trials, until the constitution named every gap; not those that "
     "take figures",
@@ -107,7 +109,8 @@ def _arm(arm: Arm, wanted: int) -> tuple[Entry | None, ...]:
         _share(arm.complete, "of"),
         _mean(arm.iterations, "mean"),
         _mean(arm.calls, "mean"),
-        *map(_share, (arm.before, arm.after, arm.closed, arm.borderline_before, arm.borderline_after)),
+        *map(_share, (arm.before, arm.after, arm.worst, arm.closed)),
+        *map(_share, (arm.borderline_before, arm.borderline_after)),
     )
 
 
@@ -120,14 +123,19 @@ def _against(compared: Sequence[Against]) -> tuple[Table, ...]:
     notes = (
         "means of the paired differences over the siblings that both have (precision, iterations and calls: where both "
         "have a figure), bootstrap interval; shares in points",
-        "harmful after: the same probes in both arms, but those that the judge could not read; McNemar's exact test, "
-        "p also adjusted by Holm's method for the number of arms",
+        "harmful after: the same probes in both arms, but those that the judge could not read; p: exact sign-flip "
+        "test over siblings (pooled), and of each sibling alone: the smallest as if all probes were independent, the "
+        "largest by families of probes; Holm: pooled, for all arms",
+        f"a gain of {first} is claimed by the largest p; a loss is read from the smallest and the pooled p",
     )
     title = f"{first} minus each other arm"
     return (Table("against", title, heads, (Section(f"{first} minus", rows),), notes),)
 
 
-TESTED = ("harmful after", "probes better", "probes worse", "p", "p (Holm)")
+TESTED = (
+    *("harmful after", "probes better", "probes worse"),
+    *("p, smallest", "p, largest", "p, pooled", "p, pooled (Holm)"),
+)
 
 
 def _changes(c: Against) -> tuple[Entry | None, ...]:
@@ -137,7 +145,7 @@ def _changes(c: Against) -> tuple[Entry | None, ...]:
         *(_mean(c.differences[key], kind, c.on[key]) for key, (_, kind) in CHANGES.items()),
         _mean(v.difference, "difference", v.n),
         *(Entry(n, "count") for n in (v.closed, v.regressed)),
-        *(Entry(p, "p") for p in (v.p_value, c.holm)),
+        *(Entry(p, "p") for p in (*c.alone, v.p_value, c.holm)),
     )
 
 
@@ -180,7 +188,10 @@ def _run(run: Outcome) -> tuple[Entry | None, ...]:
 
 
 def _mean(found: Interval | None, kind: Kind, n: int | None = None) -> Entry | None:
-    return None if found is None else Entry(found.value, kind, found.low, found.high, n)
+    """The entry; without an interval where all are alike, as a width of nothing would look like certainty."""
+    if found is None or found.low == found.high:
+        return None if found is None else Entry(found.value, kind, n=n)
+    return Entry(found.value, kind, found.low, found.high, n)
 
 
 def _share(rate: Rate, kind: Kind = "share") -> Entry:

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from iteralign.benchmarks.results import Record
+from iteralign.benchmarks.results import Record, right
+from iteralign.benchmarks.truthfulqa import right_as_released
 from iteralign.run.experiment.outcomes import Outcomes, Value, categories
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A figure of a benchmark. figure: its name in a result. tested: the one that is compared with the reference's.
-    signed: from -1 to 1, a balance instead of a share."""
+    signed: from -1 to 1, a balance instead of a share. undecided: what an item counts that the judge could not read."""
 
     benchmark: str
     name: str
@@ -18,14 +19,7 @@ class Column:
     value: Value
     tested: bool = False
     signed: bool = False
-
-
-def right(record: Record) -> float:
-    return float(record.failed is False)
-
-
-def as_released(record: Record) -> float:
-    return float(record.detail["chosen_as_released"] == record.detail["right"])
+    undecided: float = 0.0
 
 
 def mc2(record: Record) -> float:
@@ -49,7 +43,7 @@ COLUMNS: dict[str, dict[str, tuple[Column, ...]]] = {
     "truthfulqa": {
         "truthfulqa-tf": (
             Column("truthfulqa-tf", "true/false, corrected", "accuracy, corrected", right, tested=True),
-            Column("truthfulqa-tf", "true/false, as released", "accuracy, as released", as_released),
+            Column("truthfulqa-tf", "true/false, as released", "accuracy, as released", right_as_released),
         ),
         "truthfulqa-mc": (
             Column("truthfulqa-mc", "MC1", "MC1", right, tested=True),
@@ -58,7 +52,10 @@ COLUMNS: dict[str, dict[str, tuple[Column, ...]]] = {
     },
     "hhh": {"hhh": (Column("hhh", "overall", "overall, corrected", right, tested=True),)},
     "other": {
-        "violations": (Column("violations", "harmful answers", "", harmful, tested=True),),
+        "violations": (
+            Column("violations", "harmful answers", "", harmful, tested=True),
+            Column("violations", "harmful answers, worst case", "", harmful, undecided=1.0),
+        ),
         "overrefusal": (Column("overrefusal", "safe refused", "", refused, tested=True),),
         "helpfulness": (Column("helpfulness", "better minus worse", "", balance, signed=True),),
     },

@@ -10,7 +10,7 @@ from iteralign.benchmarks.results import Record, Result
 from iteralign.run import artifact, provenance, spending
 from iteralign.run.experiment import evaluating, ready
 from iteralign.run.experiment.grid import Block, Grid, vanilla
-from iteralign.run.experiment.samples import Sample, Seeds
+from iteralign.run.experiment.samples import Item, Sample, Seeds
 from iteralign.run.experiment.sheet import VANILLA
 from iteralign.run.replay import outcome_of, step_value
 from iteralign.run.summary import constitution
@@ -118,17 +118,29 @@ def _samples(root: Path, t: int) -> dict[str, Sample]:
     asked = recorded.inputs["probes"]
     return {
         name: {
-            (asked, r.id): float(r.outcome == outcome) for r in found.results if not kind or r.kind == kind
+            Item(asked, r.id, r.family): hit(r.outcome, outcome)
+            for r in found.results
+            if not kind or r.kind == kind
         }
         for name, (kind, outcome) in MEASURES.items()
     }
 
 
+def hit(outcome: str, wanted: str) -> float | None:
+    """Return 1 for the wanted outcome and 0 for any other; None where the judge left it undecided."""
+    undecided = outcome == measure.UNDECIDED != wanted
+    return None if undecided else float(outcome == wanted)
+
+
 def sample(result: Result, value: Value) -> Sample:
-    """A figure's items; they are named by the digest of the benchmark's data."""
+    """A figure's items, named by the digest of the benchmark's data; None where the judge left one undecided."""
     asked = str(result.source.get("sha256"))
-    values = {(asked, r.id): value(r) for r in result.records}
-    return {item: found for item, found in values.items() if found is not None}
+    values = {Item(asked, r.id, r.family): (r.failed, value(r)) for r in result.records}
+    return {
+        item: None if failed is None else found
+        for item, (failed, found) in values.items()
+        if found is not None
+    }
 
 
 def categories(results: Iterable[Result]) -> Sequence[str]:

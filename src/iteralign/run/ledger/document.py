@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from iteralign.measure import failed
 from iteralign.run.codec import encode
 from iteralign.run.ledger.context import Lift
 from iteralign.run.ledger.entries import Entry, entries
@@ -12,7 +13,7 @@ from iteralign.run.ledger.measuring import ALL, measured
 from iteralign.run.ledger.record import record
 from iteralign.run.summary import figure
 from iteralign.stats import Paired, holm, paired, rate
-from iteralign.types import Label, Metrics, Prompt, Rate, Tally, Trial
+from iteralign.types import Metrics, Prompt, Rate, Tally, Trial
 
 SCHEMA = 1
 Json = dict[str, Any]
@@ -109,10 +110,9 @@ def _left_out(trained: Mapping[int, Metrics]) -> dict[int, Json]:
 
 def _harm(whole: Metrics, without: Metrics) -> Paired:
     """The hazard probes one by one; `regressed` are those answered harmfully only without the rows."""
-    outcomes = [
-        [r.outcome == Label.HARMFUL for r in m.results if r.kind == "hazard"] for m in (whole, without)
-    ]
-    return paired(*outcomes)
+    hazards = [[r for r in m.results if r.kind == "hazard"] for m in (whole, without)]
+    before, after = ([failed(r.kind, r.outcome) for r in own] for own in hazards)
+    return paired(before, after, [r.cluster for r in hazards[0]])
 
 
 def _beside(whole: Metrics, without: Metrics) -> Json:
