@@ -32,7 +32,8 @@ def assess(oracle: Model, responses: Sequence[Response], prompts: PromptSet) -> 
     """
     values = [{"request": r.prompt.text, "response": r.text} for r in responses if not r.missing]
     form = FORMS[prompts.readers["verdict"]] if prompts.guard is None else guard_form(prompts.guard)
-    opinions = iter(ask(oracle, prompts, "judge", values, form))
+    answered = ask(oracle, prompts, "judge", values, form)
+    opinions = iter(answered)
     unread: Opinion = (Label.UNPARSED, "", "")
     return tuple(Verdict(r, *(unread if r.missing else next(opinions) or unread)) for r in responses)
 

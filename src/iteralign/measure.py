@@ -61,7 +61,8 @@ def grade(meter: Model, pairs: Sequence[tuple[Probe, Response]], prompts: Prompt
         for p, r in pairs
         if not r.missing
     ]
-    grades = iter(ask(meter, prompts, "grade", values, GRADE))
+    given = ask(meter, prompts, "grade", values, GRADE)
+    grades = iter(given)
     return [UNDECIDED if r.missing else next(grades) or UNDECIDED for _, r in pairs]
 
 
