@@ -6,14 +6,12 @@ questions nested under topic and subtopic, columns as lists, gzip on top of any 
 """
 
 import csv
-import gzip
 import io
-import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
 from iteralign.data import pickles
 from iteralign.errors import UserError
 
@@ -25,6 +23,8 @@ USUAL = ("prompt", "question", "instruction", "goal", "text", "query", "behavior
 LEVELS = ("topic", "subtopic", "subsubtopic")
 """The columns that the keys of nested JSON become."""
 LARGEST_CELL = 2**31 - 1
+PARQUET_ROWS, ROW_BYTES = 1000, 100
+"""Rows read at once, and what a row of nothing takes in memory (about)."""
 
 MAGIC = {
     b"\x1f\x8b": "gzip: name it .gz",
@@ -62,8 +62,6 @@ def rows(path: Path) -> Rows:
         raise UserError(f"{path}: cannot be read as {suffix}: {' '.join(str(error).split())}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}): save it as UTF-8") from None
-    except RecursionError:
-        raise UserError(f"{path}: nested too deep to be prompts") from None
 
 
 def format_of(path: Path) -> str:
@@ -90,12 +88,12 @@ def _bytes(path: Path) -> bytes:
     if not path.exists():
         raise UserError(f"{path}: no such file; name one by its path from here")
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.name.lower().endswith(".gz") else data
-    except gzip.BadGzipFile:
-        raise UserError(f"{path}: not gzip as its name says: rename it without .gz") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        data = documents.content(path)
+        return documents.unpacked(data) if path.name.lower().endswith(".gz") else data
+    except documents.Unreadable as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _sniffed(data: bytes, suffix: str) -> str:
@@ -126,24 +124,23 @@ def _txt(data: bytes) -> Iterator[Row]:
 def _jsonl(data: bytes) -> Iterator[Row]:
     for number, line in _lines(data):
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = documents.parsed_json(line)
+        except documents.Unreadable as error:
             whole = " (the file is one JSON document: name it .json)" if _is_json(data) else OTHERWISE
-            raise Mismatch(f"line {number} is not JSON: {error}{whole}") from None
+            raise Mismatch(f"line {number} is {error}{whole}") from None
         if not isinstance(row, Mapping | str):
             raise Mismatch(f"line {number} is not a JSON object (one document of JSON ends in .json)")
         yield row
 
 
 def _json(data: bytes) -> Iterator[Row]:
-    text = _text(data)
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = documents.parsed_json(_text(data))
+    except documents.Unreadable as error:
         lines = [line for _, line in _lines(data)]
         many = len(lines) > 1 and all(_is_json(line.encode()) for line in lines[:2])
         hint = " (it holds one object a line: name it .jsonl)" if many else OTHERWISE
-        raise Mismatch(f"not JSON: {error}{hint}") from None
+        raise Mismatch(f"{error}{hint}") from None
     return _document(value)
 
 
@@ -174,8 +171,13 @@ def _parquet(data: bytes) -> Iterator[Row]:
     import pyarrow
     from pyarrow import parquet
 
+    left = documents.allowance(len(data))
     try:
-        yield from parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+        for batch in parquet.ParquetFile(pyarrow.BufferReader(data)).iter_batches(PARQUET_ROWS):
+            left -= batch.nbytes + ROW_BYTES * batch.num_rows
+            if left < 0:
+                raise Mismatch("it holds far more than its size allows")
+            yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise Mismatch(f"{error}{OTHERWISE}") from None
 
@@ -224,8 +226,8 @@ def _nested(value: Any, above: Mapping[str, str]) -> Iterator[Row]:
 
 def _is_json(data: bytes) -> bool:
     try:
-        json.loads(data)
-    except (ValueError, RecursionError):
+        documents.parsed_json(data)
+    except documents.Unreadable:
         return False
     return True
 

@@ -3,12 +3,12 @@
 A file is named by its digest in every result, so that only the same questions are ever compared.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
 from iteralign.benchmarks import gold, harness, hhh, truthfulqa, xstest
 from iteralign.benchmarks.choices import unique
 from iteralign.data import families, formats, hub, readers, sources
@@ -79,8 +79,8 @@ def table(path: Path) -> tuple[Any, ...]:
     """Rows of a file of any usual format; of BIG-bench's task.json its examples. Raises UserError."""
     if path.suffix.lower() == ".json" and path.is_file():
         try:
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
-        except ValueError:
+            value = documents.read_json(path)
+        except documents.Unreadable:
             value = None
         if isinstance(value, Mapping) and isinstance(value.get("examples"), list):
             return tuple(value["examples"])

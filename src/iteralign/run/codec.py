@@ -18,6 +18,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 Json = Any
 """None, bool, int, float, str, list or dict of these."""
 
+LARGEST = 2**63
+"""No number on record is as large; infinity and NaN are none."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -106,15 +109,16 @@ def _plain(kind: Any, data: Json, where: str) -> Any:
         _expect(data is None, "null", where)
         return None
     if kind is float:
-        _expect(type(data) in (int, float), "a number", where)
+        _expect(type(data) in (int, float) and abs(data) < LARGEST, "a number", where)
         return float(data)
     if isinstance(kind, type) and issubclass(kind, Enum):
+        _expect(isinstance(data, str), "a text", where)
         try:
             return kind(data)
         except ValueError as error:
             raise Undecodable(f"{where}: {error}") from None
     assert kind in (str, int, bool), f"{kind} is not a type that can be recorded"
-    _expect(type(data) is kind, kind.__name__, where)
+    _expect(type(data) is kind and (kind is not int or abs(data) < LARGEST), kind.__name__, where)
     return data
 
 
