@@ -51,7 +51,7 @@ def test_what_a_model_wrote_stays_data(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["improved", "paper"])
 def test_a_missing_value_is_an_error(name: str) -> None:
-    with pytest.raises(jinja2.UndefinedError):
+    with pytest.raises(UserError, match="judge.md: UndefinedError: 'response' is undefined"):
         prompts.load(name).render("judge", request="Hello?")
 
 

@@ -80,7 +80,7 @@ class Chat:
         if ids[: len(prompt)] == prompt:
             ids = ids[len(prompt) :]
         else:
-            ids = list(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
+            ids = list(self.tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"])
         if ids[-1:] != [self.end_ids()[0]]:
             raise UserError(
                 f"policy.model: the tokenizer does not read its end token {self.end!r} as one token, so no answer "
@@ -133,7 +133,7 @@ class Chat:
         return text
 
     def _ids(self, text: str) -> list[int]:
-        ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        ids = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         start = self.tokenizer.bos_token_id
         if self.format == "chat" or start is None:
             return ids

@@ -62,12 +62,19 @@ class PromptSet:
         return name in self.texts
 
     def render(self, name: str, **values: Any) -> Conversation:
-        """The conversation of template `name`; a missing value is an error, never an empty text."""
-        turns = TURN.split(self.texts[name])[1:]
-        return tuple(
-            Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
-            for role, text in zip(turns[::2], turns[1::2], strict=True)
-        )
+        """The conversation of template `name`; a missing value is an error, never an empty text. Raises UserError."""
+        turns = TURN.split(self.texts.get(name, ""))[1:]
+        if not turns:
+            raise UserError(f"method.prompts {self.name}: {name}.md is missing, or opens no turn (@user)")
+        try:
+            return tuple(
+                Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
+                for role, text in zip(turns[::2], turns[1::2], strict=True)
+            )
+        except Exception as error:  # a template computes, and may end in any error
+            raise UserError(
+                f"method.prompts {self.name}: {name}.md: {type(error).__name__}: {error}"
+            ) from error
 
     def text(self, name: str, **values: Any) -> str:
         """The content of a template with a single turn."""
