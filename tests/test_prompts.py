@@ -142,7 +142,7 @@ def test_a_hostile_category_reason_and_principle_open_no_turn_and_no_fence_of_th
 
 @pytest.mark.parametrize("name", ["improved", "paper"])
 def test_a_missing_value_is_one_line(name: str) -> None:
-    with pytest.raises(UserError, match=rf"^prompt set {name}: template 'judge' does not work .*undefined"):
+    with pytest.raises(UserError, match="judge.md: UndefinedError: 'response' is undefined"):
         prompts.load(name).render("judge", request="Hello?")
 
 

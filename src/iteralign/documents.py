@@ -77,7 +77,7 @@ def decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        raise Unreadable(f"not UTF-8 text (byte {error.start})") from None
 
 
 def parsed_json(written: bytes | str) -> Any:
@@ -110,11 +110,12 @@ def parsed_toml(written: str) -> dict[str, Any]:
 def shallow(value: Any) -> Any:
     """`value` itself. Raises Unreadable if its lists and tables are nested deeper than DEPTH."""
     level = [value] if isinstance(value, dict | list | tuple) else []
-    for _ in range(DEPTH):
+    for _ in range(DEPTH + 1):
         if not level:
             return value
         inner = (v for each in level for v in (each.values() if isinstance(each, dict) else each))
-        level = [v for v in inner if isinstance(v, dict | list | tuple)]
+        # by identity: what is in a thousand places, as a pickle may have it, is looked at once
+        level = list({id(v): v for v in inner if isinstance(v, dict | list | tuple)}.values())
     raise Unreadable(f"nested too deep (more than {DEPTH} levels)")
 
 

@@ -21,6 +21,8 @@ from iteralign.fetch import cached, fetched, pickles, require_id
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 ADAPTER = "adapter_config.json"
+LARGEST_TEXT = 1 << 28
+"""Bytes of a tokenizer or a config (chosen: the largest known take 35 MB)."""
 UNBOUNDED = 1 << 20
 """The context of a model whose config names none, as those without position embeddings do not."""
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
@@ -91,10 +93,17 @@ def check(folder: Path, field: str = "policy.model") -> Path:
 
 
 def require_files(folder: Path, field: str = "policy.model") -> None:
-    """Raises UserError where something else than a file has the name of one that is read: a pipe would hang."""
+    """Raises UserError where something else than a file has the name of one that is read: a pipe would hang, and
+    a tokenizer of gigabytes would fill the memory."""
     for path in folder.iterdir():
-        if path.suffix in SUFFIXES and not path.is_file():
+        if path.suffix not in SUFFIXES:
+            continue
+        if not path.is_file():
             raise UserError(f"{field}: {str(path)!r} is not a file; put the model's own there, or remove it")
+        if path.suffix != ".safetensors" and path.stat().st_size > LARGEST_TEXT:
+            raise UserError(
+                f"{field}: {str(path)!r} is larger than {LARGEST_TEXT:,} bytes; put the model's own there"
+            )
 
 
 def load_tokenizer(source: Source) -> Any:

@@ -73,14 +73,18 @@ class PromptSet:
 
         Raises UserError where the template does not work, as with a missing value: it is never an empty text.
         """
-        turns = TURN.split(self.texts[name])[1:]
+        turns = TURN.split(self.texts.get(name, ""))[1:]
+        if not turns:
+            raise UserError(f"method.prompts {self.name}: {name}.md is missing, or opens no turn (@user)")
         try:
             return tuple(
                 Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
                 for role, text in zip(turns[::2], turns[1::2], strict=True)
             )
-        except (jinja2.TemplateError, TypeError) as error:
-            raise UserError(f"prompt set {self.name}: template {name!r} does not work ({error})") from None
+        except Exception as error:  # a template computes, and may end in any error
+            raise UserError(
+                f"method.prompts {self.name}: {name}.md: {type(error).__name__}: {error}"
+            ) from error
 
     def text(self, name: str, **values: Any) -> str:
         """The content of a template with a single turn."""

@@ -174,9 +174,9 @@ def load(path: Path) -> Artifact | None:
 
 def save(path: Path, work: Work, value: Any) -> Any:
     """Record the value; what is returned is as a replay would give it. Raises as `disk`."""
-    text = pretty(Artifact(work.name, work.inputs, value, digest(value)))
-    again = decode(work.returns, json.loads(text)["value"])
-    write_whole(path, text)
+    as_read = json.loads(pretty(value))
+    again = decode(work.returns, as_read)
+    write_whole(path, pretty(Artifact(work.name, work.inputs, as_read, digest(as_read))))
     return again
 
 

@@ -51,9 +51,9 @@ class Oracle(Section):
     judge: str | None = None
     proposer: str | None = None
     meter: str | None = None
-    max_connections: int = Field(16, ge=1, le=4096)
+    max_connections: int = Field(16, ge=1, le=256)
     timeout_s: float = Field(120.0, gt=0, le=DAY_S)
-    max_retries: int = Field(6, ge=0, le=100)
+    max_retries: int = Field(6, ge=0, le=1000)
     backoff_s: float = Field(3.0, ge=0, le=DAY_S)
     repair: int = Field(1, ge=0, le=3)
 
