@@ -152,7 +152,7 @@ def test_a_missing_value_is_one_line(name: str) -> None:
 def test_a_template_that_does_not_work_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "set.toml").write_text('verdict = "json"\n', encoding="utf-8")
     (tmp_path / "judge.md").write_text(f"@user\n{text}\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"^prompt set .*: template 'judge' does not work \(.+\)$"):
+    with pytest.raises(UserError, match=r"^method.prompts .*: judge.md:.+$"):
         prompts.load(str(tmp_path)).render("judge", request="?", response="x")
 
 

@@ -195,6 +195,7 @@ PRIVATE = {
         "_foreach_copy_",
     },  # torch's only fused updates outside its optimizers
     "run/material.py": {"_asdict"},  # public, of named tuples
+    "cli/signals.py": {"_exit"},  # public, of os
 }
 
 
