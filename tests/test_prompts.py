@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
