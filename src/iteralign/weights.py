@@ -23,6 +23,11 @@ TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "voc
 ADAPTER = "adapter_config.json"
 LARGEST_TEXT = 1 << 28
 """Bytes of a tokenizer or a config (chosen: the largest known take 35 MB)."""
+WIDTHS = ("hidden_size", "n_embd", "d_model")
+SIZES = ("vocab_size", "intermediate_size", "num_hidden_layers", "n_layer", "num_layers")
+"""Numbers of a config that stand, times the width, for weights that every model of the kind has."""
+PER_BYTE = 8
+"""Weights in a byte of a file, at most (the narrowest formats pack four)."""
 UNBOUNDED = 1 << 20
 """The context of a model whose config names none, as those without position embeddings do not."""
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
@@ -89,7 +94,23 @@ def check(folder: Path, field: str = "policy.model") -> Path:
         if pickled:
             raise pickles(field, name, pickled[0].name)
         raise UserError(f"{field}: {name!r} is no model directory: it has no *.safetensors")
+    _require_weights(folder, field)
     return folder
+
+
+def _require_weights(folder: Path, field: str) -> None:
+    """Raises UserError where the config asks for far more than the files hold: to build such a model would fill the
+    memory, or take hours, before the first weight is read."""
+    config = _text_part(_json(folder / "config.json"))
+    most = PER_BYTE * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    width = next((config[key] for key in WIDTHS if isinstance(config.get(key), int)), 1)
+    for key in SIZES:
+        asked = config.get(key)
+        if isinstance(asked, int) and asked * width > most:
+            raise UserError(
+                f"{field}: {str(folder / 'config.json')!r} says {key} = {asked} and a width of {width}, which are "
+                "far more weights than its *.safetensors hold; put the model's own config there"
+            )
 
 
 def require_files(folder: Path, field: str = "policy.model") -> None:

@@ -165,6 +165,17 @@ MODELS: dict[str, tuple[str, Make, str]] = {
         written('{"model_type": "llama", "hidden_size": "many", "num_attention_heads": [1]}'),
         "policy.model",
     ),
+    "config of a larger vocabulary": ("config.json", written('{"vocab_size": 1000000000}'), "vocab_size"),
+    "config of a million layers": (
+        "config.json",
+        written('{"num_hidden_layers": 1000000, "hidden_size": 64}'),
+        "num_hidden_layers = 1000000",
+    ),
+    "sparse tokenizer": (
+        "tokenizer.json",
+        lambda path: path.touch() or os.truncate(path, 8 << 30),
+        "larger than",
+    ),
     "config of another architecture": ("config.json", written('{"model_type": "no-such"}'), "policy.model"),
     "tokenizer cut": ("tokenizer.json", written('{"version":'), "policy.model"),
     "tokenizer nested": ("tokenizer_config.json", written("[" * 50_000), "policy.model"),
