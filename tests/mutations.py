@@ -127,7 +127,7 @@ OTHERS: dict[str, tuple[list[str], ...]] = {
     "principles.txt": (["check", "small.toml", *GIVEN, "propose.principles=principles.txt"],),
     "principles.json": (["check", "small.toml", *GIVEN, "propose.principles=principles.json"],),
     "template.jinja": (["check", "small.toml", SET, "policy.template=template.jinja"],),
-    "guard.toml": (["check", "small.toml", SET, 'judge.models=[{model="a/b",guard="guard.toml"}]'],),
+    "guard.toml": (["check", "small.toml", SET, 'judge.models=[{model="vllm/b",guard="guard.toml"}]'],),
     "probes.jsonl": (["check", "small.toml", SET, "probes.source=probes.jsonl"],),
     **{
         name: (

@@ -69,7 +69,7 @@ CONFIGS: dict[str, tuple[str | Make, str]] = {
     ),
     "a template in a device": ('[policy]\ntemplate = "zero.jinja"', "a device, not a file"),
     "a guard in a device": (
-        '[judge]\nmodels = [{model = "a/b", guard = "/dev/zero"}]',
+        '[judge]\nmodels = [{model = "vllm/b", guard = "/dev/zero"}]',
         "a device, not a file",
     ),
     "prompts that do not parse": ('[method]\nprompts = "badly"', "badly: judge.md:1"),
