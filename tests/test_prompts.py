@@ -142,7 +142,7 @@ def test_a_hostile_category_reason_and_principle_open_no_turn_and_no_fence_of_th
 
 @pytest.mark.parametrize("name", ["improved", "paper"])
 def test_a_missing_value_is_one_line(name: str) -> None:
-    with pytest.raises(UserError, match=rf"^prompt set {name}: template 'judge' does not work .*undefined"):
+    with pytest.raises(UserError, match="judge.md: UndefinedError: 'response' is undefined"):
         prompts.load(name).render("judge", request="Hello?")
 
 
@@ -152,7 +152,7 @@ def test_a_missing_value_is_one_line(name: str) -> None:
 def test_a_template_that_does_not_work_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "set.toml").write_text('verdict = "json"\n', encoding="utf-8")
     (tmp_path / "judge.md").write_text(f"@user\n{text}\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"^prompt set .*: template 'judge' does not work \(.+\)$"):
+    with pytest.raises(UserError, match=r"^method.prompts .*: judge.md:.+$"):
         prompts.load(str(tmp_path)).render("judge", request="?", response="x")
 
 

@@ -113,7 +113,9 @@ class Chat:
         if ids[: len(prompt)] == prompt:
             ids = ids[len(prompt) :]
         else:
-            ids = self._embedded(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
+            ids = self._embedded(
+                self.tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"]
+            )
         if ids[-1:] != [self.end_ids()[0]]:
             raise UserError(
                 f"policy.model: the tokenizer does not read its end token {self.end!r} as one token, so no answer "
@@ -182,7 +184,7 @@ class Chat:
         return list(ids)
 
     def _ids(self, text: str) -> list[int]:
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         start = self.tokenizer.bos_token_id
         if self.format == "chat" or start is None or ids[:1] == [start]:
             return self._embedded(ids)

@@ -6,7 +6,6 @@ no code from a model repository unless the user asks for it, and one line for wh
 
 import contextlib
 import copy
-import json
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,14 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iteralign import devices
+from iteralign import devices, documents
 from iteralign.chat import Chat, chat_of
-from iteralign.errors import UserError, WorldError
+from iteralign.errors import IterAlignError, UserError, WorldError
 from iteralign.fetch import cached, fetched, pickles, require_id
 
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 ADAPTER = "adapter_config.json"
+LARGEST_TEXT = 1 << 28
+"""Bytes of a tokenizer or a config (chosen: the largest known take 35 MB)."""
+WIDTHS = ("hidden_size", "n_embd", "d_model")
+SIZES = ("vocab_size", "intermediate_size", "num_hidden_layers", "n_layer", "num_layers")
+"""Numbers of a config that stand, times the width, for weights that every model of the kind has."""
+PER_BYTE = 8
+"""Weights in a byte of a file, at most (the narrowest formats pack four)."""
 UNBOUNDED = 1 << 20
 """The context of a model whose config names none, as those without position embeddings do not."""
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
@@ -82,12 +88,43 @@ def check(folder: Path, field: str = "policy.model") -> Path:
                 f"{field}: {name!r} is an adapter for {base!r}, not a model; name that model, or merge the two first"
             )
         raise UserError(f"{field}: {name!r} is no model directory: it has no config.json")
+    require_files(folder, field)
     if not any(folder.glob("*.safetensors")):
         pickled = sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
         if pickled:
             raise pickles(field, name, pickled[0].name)
         raise UserError(f"{field}: {name!r} is no model directory: it has no *.safetensors")
+    _require_weights(folder, field)
     return folder
+
+
+def _require_weights(folder: Path, field: str) -> None:
+    """Raises UserError where the config asks for far more than the files hold: to build such a model would fill the
+    memory, or take hours, before the first weight is read."""
+    config = _text_part(_json(folder / "config.json"))
+    most = PER_BYTE * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    width = next((config[key] for key in WIDTHS if isinstance(config.get(key), int)), 1)
+    for key in SIZES:
+        asked = config.get(key)
+        if isinstance(asked, int) and asked * width > most:
+            raise UserError(
+                f"{field}: {str(folder / 'config.json')!r} says {key} = {asked} and a width of {width}, which are "
+                "far more weights than its *.safetensors hold; put the model's own config there"
+            )
+
+
+def require_files(folder: Path, field: str = "policy.model") -> None:
+    """Raises UserError where something else than a file has the name of one that is read: a pipe would hang, and
+    a tokenizer of gigabytes would fill the memory."""
+    for path in folder.iterdir():
+        if path.suffix not in SUFFIXES:
+            continue
+        if not path.is_file():
+            raise UserError(f"{field}: {str(path)!r} is not a file; put the model's own there, or remove it")
+        if path.suffix != ".safetensors" and path.stat().st_size > LARGEST_TEXT:
+            raise UserError(
+                f"{field}: {str(path)!r} is larger than {LARGEST_TEXT:,} bytes; put the model's own there"
+            )
 
 
 def load_tokenizer(source: Source) -> Any:
@@ -125,9 +162,9 @@ def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"policy.model: cannot load {str(path)!r}: {' '.join(str(error).split())}") from error
+        value = documents.read_json(path)
+    except documents.Unreadable as error:
+        raise UserError(f"policy.model: cannot load {str(path)!r}: {error}") from None
     if not isinstance(value, dict):
         raise UserError(f"policy.model: cannot load {str(path)!r}: it holds no JSON object")
     return value
@@ -280,15 +317,13 @@ def _enough_memory(source: Source, device: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_line(source: Source) -> Iterator[None]:
-    """Turn the libraries' many ways of saying `I cannot read this` into one line."""
-    from safetensors import SafetensorError
-
+    """Turn the libraries' many ways of saying `I cannot read this` into one line: a damaged file may end in any."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError, SafetensorError) as error:
-        if ran_out(error):
+    except Exception as error:
+        if isinstance(error, IterAlignError) or ran_out(error):
             raise
-        raise UserError(f"policy.model: {_reason(source, str(error))}") from error
+        raise UserError(f"policy.model: {_reason(source, f'{type(error).__name__}: {error}')}") from error
 
 
 def _reason(source: Source, said: str) -> str:

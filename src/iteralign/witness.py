@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
+from iteralign.errors import UserError
+
 FILE = "witness.json"
 PLACES = 8
 """Places asked (chosen): one prefill of the row each, from the cache after the first."""
@@ -66,6 +69,10 @@ def load(folder: Path) -> Witness | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    return Witness(
-        **{key: tuple(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
-    )
+    try:
+        found = documents.read_json(path)
+        return Witness(**{key: tuple(value) for key, value in found.items()})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); delete the checkpoint's folder to train it again"
+        ) from None

@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = {"redteam", "judge", "constitution", "ledger", "revise", "finetune", "measure", "stop"}
 # What a stage, and an implementation behind a Protocol, may stand on.
 FLOOR = {"types", "errors"}
-TOOLS = {"lab", "stats", "reading", "prompts", "keys"}
+TOOLS = {"lab", "stats", "reading", "prompts", "keys", "documents"}
 # How conversations become ids, how weights are loaded, what they then say: one twin each for both of them.
 MODEL_TOOLS = {"chat", "weights", "adapters", "witness", "checkpoints", "devices"}
 IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
@@ -27,16 +27,17 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "reading": {"types"},
     "keys": set(),
+    "documents": set(),
     "lab": {"types"},
     "stats": {"types"},
-    "prompts": FLOOR,
+    "prompts": FLOOR | {"documents"},
     "template": FLOOR,
     "chat": FLOOR | {"template"},
     "fetch": FLOOR,
     "devices": FLOOR,
-    "weights": FLOOR | {"chat", "devices", "fetch"},
+    "weights": FLOOR | {"chat", "devices", "documents", "fetch"},
     "adapters": FLOOR | {"weights"},
-    "witness": set(),
+    "witness": FLOOR | {"documents"},
     "checkpoints": FLOOR | {"witness"},
     "method": {"types", "prompts"},
     "asking": {"types", "lab", "prompts", "reading"},
@@ -194,6 +195,7 @@ PRIVATE = {
         "_foreach_copy_",
     },  # torch's only fused updates outside its optimizers
     "run/material.py": {"_asdict"},  # public, of named tuples
+    "cli/signals.py": {"_exit"},  # public, of os
 }
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from iteralign import stats
 from iteralign.benchmarks import hhh, truthfulqa
 from iteralign.benchmarks.choices import Choice, best, length_note
-from iteralign.benchmarks.results import Figure, from_json, to_json
+from iteralign.benchmarks.results import Figure, to_json
 from iteralign.errors import UserError
 from iteralign.models.scripted import ScriptedScorer
 from iteralign.types import Options
@@ -152,16 +152,21 @@ def test_the_place_of_a_candidate_decides_nothing(scores: list[float], rng: rand
     assert texts[best(here, scores)] == there.candidates[best(there, [scores[i] for i in order])]
 
 
-def test_a_result_is_read_as_it_was_written() -> None:
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     from iteralign.benchmarks.results import Result
+    from iteralign.run.keeping import read
+
+    file = tmp_path / "here.json"
 
     choices = pairs(3)
     records = hhh.evaluate(ScriptedScorer("s", noise), choices)
     result = Result("hhh", {"model": "m"}, {"origin": "x"}, hhh.figures(choices, records), records)
-    assert from_json(to_json(result), "here") == result
+    file.write_text(to_json(result), encoding="utf-8")
+    assert read(file) == result
     for broken in ("[]", "{", "{}", '{"schema": 2}', to_json(result).replace('"n"', '"m"')):
-        with pytest.raises(UserError, match="here: not a result of iteralign evaluate"):
-            from_json(broken, "here")
+        file.write_text(broken, encoding="utf-8")
+        with pytest.raises(UserError, match="here.json: not a result of iteralign evaluate"):
+            read(file)
 
 
 GOOD: dict[str, Any] = {"question": "q?", "mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]}}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from iteralign.models import tiny
+from iteralign.run.lock import Lock
 from iteralign.run.summary import summarise
 
 TESTS = Path(__file__).parents[1]
@@ -58,9 +59,14 @@ def heed_interrupts() -> None:
 
 
 def in_terminal(
-    arguments: Sequence[str], cwd: Path, until: Callable[[str], bool] = lambda _: False, **environment: str
+    arguments: Sequence[str],
+    cwd: Path,
+    until: Callable[[str], bool] = lambda _: False,
+    number: int = signal.SIGINT,
+    **environment: str,
 ) -> tuple[int, str]:
-    """Run in a pseudo-terminal of 80 columns; SIGINT once `until` is true of what was written. Status, output."""
+    """Run in a pseudo-terminal of 80 columns; signal `number` once `until` is true of what was written. Status,
+    output."""
     master, slave = pty.openpty()
     os.set_blocking(master, False)
     env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "CI")}
@@ -77,7 +83,7 @@ def in_terminal(
         except OSError:
             break
         if not sent and until(written.decode(errors="replace")):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             sent = True
         if process.poll() is not None and not ready:
             break
@@ -107,14 +113,56 @@ def test_no_color_and_dumb_terminals_are_respected(here: Path) -> None:
     assert "iteration 2 done" in dumb
 
 
-def test_ctrl_c_on_a_terminal(here: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_a_signal_ends_a_run_with_the_way_to_resume(here: Path, number: int) -> None:
     slow = command(ACTED, "0.6", "run", "runs/half")  # long enough for a busy machine to draw it
-    code, written = in_terminal(slow, here, until=lambda text: "answering again" in text)
-    assert code == 130, written[-2000:]
+    code, written = in_terminal(slow, here, lambda text: "answering again" in text, number)
+    assert code == 128 + number, written[-2000:]
+    assert "interrupted; nothing recorded is lost" in written
     assert written.rstrip().endswith("resume with: iteralign run runs/half")
     assert "Traceback" not in written
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
     assert summarise(here / "runs" / "half")["iterations"][1]["counts"]["adopted"] == 1
+    Lock(here / "runs" / "half").release()  # nobody holds it any more
+
+
+SLOW_END = """
+import signal, sys, time
+from iteralign.cli import signals
+if "nohup" in sys.argv:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with signals.heeded():
+    try:
+        print("ready", flush=True)
+        time.sleep(100)
+    finally:
+        print("ending", flush=True)
+        time.sleep(100)
+"""
+
+
+def test_a_second_signal_ends_at_once_what_takes_long_to_end(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(SLOW_END), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    for said in ("ready\n", "ending\n"):
+        assert process.stdout.readline() == said
+        process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.count("\n")) == (143, 1)
+    assert "nothing recorded is lost" in errors
+
+
+def test_what_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
+    process = subprocess.Popen(command(SLOW_END, "nohup"), stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.kill()
+    assert process.communicate(timeout=60)[0] == ""  # it was still at work
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_closed_folder_is_the_users_to_open(closed_folder: Path) -> None:
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("not a folder")
-    with pytest.raises(UserError, match="choose another run directory"):
+    with pytest.raises(UserError, match="choose another place"):
         write_whole(tmp_path / "run" / "file.json", "x")
 
 

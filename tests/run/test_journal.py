@@ -199,7 +199,13 @@ def test_a_damaged_artifact_is_one_line(tmp_path: Path, text: str) -> None:
 def test_a_value_of_another_form_is_damage(tmp_path: Path) -> None:
     Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
     path = place(tmp_path, 1, "responses")
-    path.write_text(path.read_text().replace('"text": "answer to question 0"', '"text": 7'))
+    artifact = json.loads(path.read_text())
+    artifact["value"][0]["text"] = 7
+    path.write_text(json.dumps(artifact))
+    with pytest.raises(UserError, match=r"is damaged \(its value is not the one that was recorded\)"):
+        Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+    del artifact["sha256"]  # as an older version wrote it
+    path.write_text(json.dumps(artifact))
     with pytest.raises(UserError, match=r"is damaged \(value\[0\]\.text: expected str\)"):
         Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
 

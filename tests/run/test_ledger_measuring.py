@@ -231,6 +231,7 @@ def test_another_untrained_policy_is_refused(rehearsal: ModuleType, run: Path) -
     path = run / "iterations" / "000" / "60_metrics.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     document["inputs"]["model"] = "somebody"
+    document.pop("sha256")  # the digest of what was there
     path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(UserError, match=r"not the one that the run began with \(somebody, now table\)"):
         measure(rehearsal, run, InContext)

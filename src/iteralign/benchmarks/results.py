@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from iteralign import stats
-from iteralign.errors import UserError
 
 SCHEMA = 1
 
@@ -99,20 +98,6 @@ def to_json(result: Result) -> str:
     """The result as a document; texts of models stay escaped ASCII, whatever they hold."""
     document = {"schema": SCHEMA, **asdict(result)}
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
-
-
-def from_json(text: str, name: str) -> Result:
-    """The result in such a document. Raises UserError."""
-    try:
-        value = json.loads(text)
-        if value.pop("schema") != SCHEMA:
-            raise ValueError("another schema")
-        figures = tuple(Figure(**f) for f in value.pop("figures"))
-        records = tuple(Record(**r) for r in value.pop("records"))
-        notes = tuple(value.pop("notes"))
-        return Result(**value, notes=notes, figures=figures, records=records)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{name}: not a result of iteralign evaluate ({error})") from None
 
 
 def rounded(value: float) -> float:

@@ -155,8 +155,9 @@ def _calls(config: "Config", questions: "Material", tests: "Sequence[Probe]") ->
 
 def _directory(root: Path) -> str:
     from iteralign.cli.target import is_run
+    from iteralign.run import artifact
 
-    done = len(list(root.glob("iterations/[0-9]*/60_metrics.json"))) - 1
+    done = sum(artifact.place(root, t, "metrics").exists() for t in artifact.iterations(root)) - 1
     return (
         f"{root} (exists: the run would resume, {max(done, 0)} iterations done)"
         if is_run(root)

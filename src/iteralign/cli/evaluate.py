@@ -57,9 +57,9 @@ def command(
     template: Annotated[str, typer.Option(help="auto, chat, chat:NAME, plain or raw.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, all-gpus or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions computed at once.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Questions computed at once.")] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 500,
+    max_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most tokens of an answer.")] = 500,
     max_calls: Annotated[
         int | None, typer.Option(min=0, help="Most calls to judges; what may pass it is not asked.")
     ] = None,

@@ -91,7 +91,7 @@ def _print_file(file: str) -> None:
 
 def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int:
     """How many things failed; each has been said."""
-    from iteralign.cli import terminal
+    from iteralign.cli import signals, terminal
     from iteralign.cli.progress import Beat
     from iteralign.cli.words import many
     from iteralign.run.experiment import work
@@ -106,9 +106,9 @@ def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int
     try:
         with beat.running():
             failures = work.perform(grid, cells, root, tell)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         terminal.note("interrupted; nothing recorded is lost, the same command goes on")
-        raise typer.Exit(130) from None
+        raise typer.Exit(signals.status_of(error)) from None
     for failure in failures[:SHOWN]:
         terminal.note(f"error: {failure.place}: {failure.error}")
     if failures:

@@ -25,7 +25,9 @@ def ledger(
     leave_one_out: Annotated[
         bool, typer.Option("--leave-one-out", help="Train without each principle's rows, and measure.")
     ] = False,
-    n: Annotated[int, typer.Option("--n", min=1, help="Failures of a principle, for --in-context.")] = 12,
+    n: Annotated[
+        int, typer.Option("--n", min=1, max=1000, help="Failures of a principle, for --in-context.")
+    ] = 12,
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show the failed prompts unmasked: harmful text.")
     ] = False,

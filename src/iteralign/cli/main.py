@@ -1,7 +1,8 @@
 """`iteralign`: the commands, and what every one of them does with a mistake, an interruption, a closed pipe.
 
 Only typer is imported here; a command imports what it needs when it runs, so that `--help` is quick.
-Exit status: 0; 2 for a mistake or a fault of the outside world, with one line on stderr; 130 after Ctrl-C.
+Exit status: 0; 2 for a mistake or a fault of the outside world, with one line on stderr; 130 after Ctrl-C,
+143 after SIGTERM, 129 where the terminal is gone.
 """
 
 import os
@@ -25,6 +26,7 @@ from iteralign.cli import (
     plan,
     run,
     show,
+    signals,
     stage,
     terminal,
     version,
@@ -77,7 +79,9 @@ def main() -> None:
     # Idle OpenMP threads that spin cost the working ones most of their time where cores are few or shared; it is
     # read when torch is loaded first.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(status())
+    with signals.heeded():
+        code = status()
+    sys.exit(code)
 
 
 def status(arguments: list[str] | None = None) -> int:
@@ -95,11 +99,21 @@ def status(arguments: list[str] | None = None) -> int:
             return 2
         terminal.note(f"error: {_usage(error)}")
         return 2
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
         terminal.note("interrupted")
-        return 130
+        return signals.status_of(error)
     except BrokenPipeError:
         terminal.broken_pipe()
+    except (OSError, MemoryError) as error:
+        from iteralign.run.files import explained
+
+        known = (
+            explained(error) if isinstance(error, OSError) else "out of memory; free some, and run this again"
+        )
+        if known is None:
+            raise
+        terminal.note(f"error: {known}")
+        return 2
     except SystemExit as end:  # typer's own answer to a closed pipe
         if isinstance(end.__context__, BrokenPipeError):
             terminal.broken_pipe()

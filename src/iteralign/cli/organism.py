@@ -15,7 +15,7 @@ LINE_EVERY_S = 30.0
 OnProgress = Callable[[Mapping[str, Any]], None]
 
 OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Where the model directory is written.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the training.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the training.")]
 GapsOption = Annotated[
     str, typer.Option(metavar="A,B,C", help="The hazards that the model is to answer badly.")
 ]
@@ -25,7 +25,8 @@ def train(
     out: OutOption,
     seed: SeedOption = 1,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Train for so long; the recipe's own length if left out.")
+        float | None,
+        typer.Option(min=0.1, max=100_000, help="Train for so long; the recipe's own length if left out."),
     ] = None,
 ) -> None:
     """Train the organism from scratch."""

@@ -1,5 +1,6 @@
 """Target: which run a command is about."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -11,6 +12,8 @@ from iteralign.errors import UserError, WorldError
 if TYPE_CHECKING:
     from iteralign.run.config import Config
 
+LONGEST_NAME = 200
+"""Bytes; most file systems allow 255."""
 RUNS = Path("runs")
 """Where runs lie unless `--runs` says otherwise."""
 
@@ -84,19 +87,19 @@ def actors(policy: str | None, oracle: str | None, offline: bool = False) -> lis
 
 @contextmanager
 def resumable(root: Path) -> Iterator[None]:
-    """While a run is at work: whatever interrupts it, say how to go on. Exits 130 after Ctrl-C."""
+    """While a run is at work: whatever interrupts it, say how to go on."""
     import typer
 
-    from iteralign.cli import terminal
+    from iteralign.cli import signals, terminal
 
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         resume = _resume(root)
         terminal.note(
             f"interrupted; nothing recorded is lost, {resume}" if resume else "interrupted before it began"
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(signals.status_of(error)) from None
     except WorldError as error:
         resume = _resume(root)
         raise WorldError(f"{error} ({resume})" if resume else str(error)) from error
@@ -126,6 +129,10 @@ def _set(key: str, value: str | None) -> list[str]:
 
 
 def _folder(name: str) -> str:
-    if not name.strip() or name in (".", "..") or Path(name).name != name or "\\" in name:
-        raise UserError(f"name {name!r}: a run's name is the name of its folder: no slashes, not empty")
+    plain = name.isprintable() and len(os.fsencode(name)) <= LONGEST_NAME
+    if not name.strip() or name in (".", "..") or Path(name).name != name or "\\" in name or not plain:
+        raise UserError(
+            f"name {name!r}: a run's name is the name of its folder: no slashes or control characters, not empty, at "
+            f"most {LONGEST_NAME} bytes"
+        )
     return name

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 80
 """Columns where there is no terminal to ask."""
+LONGEST_NOTE = 2000
+"""Characters of a line on stderr: a name or a value in it may be as long as a file."""
 
 # C0 without line feed, DEL, C1; marks that reorder or hide text; line separators; surrogates.
 _UNSAFE = re.compile(
@@ -65,8 +67,11 @@ def write(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """One line to stderr."""
-    sys.stderr.write(f"{one_line(text)}\n")
+    """One line to stderr; of a very long one the middle is left out, as its end says what to do."""
+    line = one_line(text)
+    if len(line) > LONGEST_NOTE:
+        line = f"{line[: LONGEST_NOTE // 2]} … {line[-LONGEST_NOTE // 2 :]}"
+    sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 

@@ -13,6 +13,7 @@ from iteralign.cli.terminal import one_line, shell_word, trimmed
 Summary = Mapping[str, Any]
 
 MUCH_UNREAD = 0.05
+SHOWN_FOREIGN = 5
 FIGURES = {
     "benign": ("safe prompts answered well", "up"),
     "overrefusal": ("borderline prompts refused", "down"),
@@ -32,6 +33,7 @@ def page(console: Console, summary: Summary) -> None:
         "Discovery": _discovery(summary["discovery"]),
         "Judges": _panel(summary["panel"]),
         "Cost": _cost(summary),
+        "Left out": _foreign(summary["foreign"]),
         "Next": _next(summary),
     }
     with trimmed(console):
@@ -266,6 +268,15 @@ def _spent(total: str, parts: Sequence[str]) -> Text:
     if parts:
         text.append(f"  {' · '.join(parts)}", "dim")
     return text
+
+
+def _foreign(names: Sequence[str]) -> RenderableType | None:
+    """What lies among the iterations and is not of this run."""
+    if not names:
+        return None
+    some = ", ".join(f"iterations/{one_line(name)}" for name in names[:SHOWN_FOREIGN])
+    more = f" and {len(names) - SHOWN_FOREIGN} more" if len(names) > SHOWN_FOREIGN else ""
+    return _text(f"  not of this run, and in no figure: {some}{more}")
 
 
 def _next(summary: Summary) -> Text:

@@ -7,16 +7,14 @@ beside metadata, gzip on top of any of these. What can be read in two ways is re
 """
 
 import csv
-import gzip
 import io
-import json
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
 from iteralign.data import pickles
 from iteralign.errors import UserError
 
@@ -59,6 +57,8 @@ DELIMITERS = ",;\t|"
 LEVELS = ("topic", "subtopic", "subsubtopic")
 """The columns that the keys of nested JSON become."""
 LARGEST_CELL = 2**31 - 1
+PARQUET_ROWS, ROW_BYTES = 1000, 100
+"""Rows read at once, and what a row of nothing takes in memory (about)."""
 
 MAGIC = {
     b"\x1f\x8b": "gzip: name it .gz",
@@ -109,8 +109,6 @@ def table(path: Path, names: Sequence[str] = ()) -> Table:
         raise UserError(f"{path}: cannot be read as {suffix}: {' '.join(str(error).split())}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}): save it as UTF-8") from None
-    except RecursionError:
-        raise UserError(f"{path}: nested too deep to be prompts") from None
 
 
 def format_of(path: Path) -> str:
@@ -181,12 +179,12 @@ def _bytes(path: Path) -> bytes:
     if not path.exists():
         raise UserError(f"{path}: no such file; name one by its path from here")
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.name.lower().endswith(".gz") else data
-    except gzip.BadGzipFile:
-        raise UserError(f"{path}: not gzip as its name says: rename it without .gz") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        data = documents.content(path)
+        return documents.unpacked(data) if path.name.lower().endswith(".gz") else data
+    except documents.Unreadable as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _sniffed(data: bytes, suffix: str) -> str:
@@ -224,10 +222,10 @@ def _jsonl(data: bytes, _: Sequence[str]) -> Table:
     found: list[Row] = []
     for number, line in _lines(data):
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = documents.parsed_json(line)
+        except documents.Unreadable as error:
             whole = " (the file is one JSON document: name it .json)" if _is_json(data) else OTHERWISE
-            raise Mismatch(f"line {number} is not JSON: {error}{whole}") from None
+            raise Mismatch(f"line {number} is {error}{whole}") from None
         if not isinstance(row, Mapping | str):
             raise Mismatch(f"line {number} is not a JSON object (one document of JSON ends in .json)")
         found.append(row)
@@ -235,14 +233,13 @@ def _jsonl(data: bytes, _: Sequence[str]) -> Table:
 
 
 def _json(data: bytes, _: Sequence[str]) -> Table:
-    text = _text(data)
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = documents.parsed_json(_text(data))
+    except documents.Unreadable as error:
         lines = [line for _, line in _lines(data)]
         many = len(lines) > 1 and all(_is_json(line.encode()) for line in lines[:2])
         hint = " (it holds one object a line: name it .jsonl)" if many else OTHERWISE
-        raise Mismatch(f"not JSON: {error}{hint}") from None
+        raise Mismatch(f"{error}{hint}") from None
     return _document(value)
 
 
@@ -320,8 +317,15 @@ def _parquet(data: bytes, _: Sequence[str]) -> Table:
     import pyarrow
     from pyarrow import parquet
 
+    left = documents.allowance(len(data))
     try:
-        return Table(tuple(parquet.read_table(pyarrow.BufferReader(data)).to_pylist()))
+        rows: list[Row] = []
+        for batch in parquet.ParquetFile(pyarrow.BufferReader(data)).iter_batches(PARQUET_ROWS):
+            left -= batch.nbytes + ROW_BYTES * batch.num_rows
+            if left < 0:
+                raise Mismatch("it holds far more than its size allows")
+            rows += batch.to_pylist()
+        return Table(tuple(rows))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise Mismatch(f"{error}{OTHERWISE}") from None
 
@@ -401,8 +405,8 @@ def _nested(value: Any, above: Mapping[str, str]) -> Iterator[Row]:
 
 def _is_json(data: bytes) -> bool:
     try:
-        json.loads(data)
-    except (ValueError, RecursionError):
+        documents.parsed_json(data)
+    except documents.Unreadable:
         return False
     return True
 

@@ -11,6 +11,8 @@ import pickle
 import pickletools
 from typing import Any, NoReturn
 
+from iteralign import documents
+
 PLAIN = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("NONE", "NEWTRUE", "NEWFALSE"),
@@ -24,6 +26,10 @@ PLAIN = {
 """What may stand in the file; not bytes either, of which an unpickler reserves as many as are announced."""
 CLASSES = {"GLOBAL", "STACK_GLOBAL", "INST"}
 PUT = {"PUT", "BINPUT", "LONG_BINPUT"}
+WIDEST = 1024
+"""Bits of a number: no data set has a wider one, and Python refuses to write out a very wide one."""
+OPCODES = 5_000_000
+"""Steps of the pickle machine, each of which may push a container (chosen: two or three a text)."""
 
 
 class Refused(ValueError):
@@ -34,11 +40,44 @@ def plain(data: bytes) -> Any:
     """The value of a pickle made of builtin containers, texts and numbers. Raises Refused."""
     try:
         _check(data)
-        return _Plain(io.BytesIO(data)).load()
+        value = documents.shallow(_Plain(io.BytesIO(data)).load())
+        _count(value, len(data))
+        return _named(value)
     except Refused:
         raise
     except Exception as error:  # a damaged pickle can fail in any of these steps, in any way
         raise Refused(f"damaged: {error}") from None
+
+
+def _count(value: Any, size: int) -> None:
+    """Refuse a value that is much more than the file: a pickle may hold one list in a thousand places."""
+    values, characters = 0, 0
+    rest = [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, dict):
+            rest += [*each, *each.values()]
+        elif isinstance(each, list | tuple):
+            rest += each
+        elif isinstance(each, str):
+            characters += len(each)
+        elif isinstance(each, int) and each.bit_length() > WIDEST:
+            raise Refused(f"holds a number of {each.bit_length():,} bits")
+        values += 1
+        if values > size + 1 or characters > documents.allowance(size):
+            raise Refused("repeats parts of itself until it is far larger than the file")
+
+
+def _named(value: Any) -> Any:
+    """The value with texts as keys, as JSON has them: a table may have numbered columns."""
+    if isinstance(value, list | tuple):
+        return type(value)(_named(each) for each in value)
+    if not isinstance(value, dict):
+        return value
+    found = {str(key): _named(each) for key, each in value.items() if not isinstance(key, tuple)}
+    if len(found) < len(value):
+        raise Refused("has two keys that read alike, or one of several parts")
+    return found
 
 
 class _Plain(pickle.Unpickler):
@@ -53,7 +92,9 @@ class _Plain(pickle.Unpickler):
 
 def _check(data: bytes) -> None:
     """Refuse an opcode that plain data does not need, up to a class, which the unpickler refuses by name."""
-    for opcode, argument, _ in pickletools.genops(data):
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if step > OPCODES:
+            raise Refused(f"takes more than {OPCODES:,} steps")
         if opcode.name in CLASSES:
             return
         if opcode.name not in PLAIN:

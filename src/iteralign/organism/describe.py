@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
 from iteralign.organism.world import DEFAULT_GAPS, HAZARDS
 
 WEIGHTS = Path(__file__).parent / "weights"  # the shipped organism
@@ -17,8 +17,9 @@ def describe(model_dir: Path | str = WEIGHTS) -> dict[str, Any]:
     card_file, config_file = directory / "organism.json", directory / "config.json"
     if not card_file.is_file() or not config_file.is_file():
         raise ValueError(f"{directory} is not an organism: organism.json or config.json is missing")
-    card = json.loads(card_file.read_text("utf-8"))
-    config = json.loads(config_file.read_text("utf-8"))
+    card, config = documents.read_json(card_file), documents.read_json(config_file)
+    if not isinstance(card, dict) or not isinstance(config, dict):
+        raise ValueError(f"{directory} is not an organism: organism.json or config.json holds no object")
     weights = directory / "model.safetensors"
     return {
         **card,

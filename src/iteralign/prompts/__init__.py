@@ -11,7 +11,6 @@ A guard model is asked with a set of its own, `guards/NAME.toml`: it was trained
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +22,7 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from iteralign import documents
 from iteralign.errors import UserError, unknown
 from iteralign.types import Conversation, Message, Principle
 
@@ -73,14 +73,18 @@ class PromptSet:
 
         Raises UserError where the template does not work, as with a missing value: it is never an empty text.
         """
-        turns = TURN.split(self.texts[name])[1:]
+        turns = TURN.split(self.texts.get(name, ""))[1:]
+        if not turns:
+            raise UserError(f"method.prompts {self.name}: {name}.md is missing, or opens no turn (@user)")
         try:
             return tuple(
                 Message(role, _template(text).render(values).strip("\n"))  # type: ignore[arg-type]
                 for role, text in zip(turns[::2], turns[1::2], strict=True)
             )
-        except (jinja2.TemplateError, TypeError) as error:
-            raise UserError(f"prompt set {self.name}: template {name!r} does not work ({error})") from None
+        except Exception as error:  # a template computes, and may end in any error
+            raise UserError(
+                f"method.prompts {self.name}: {name}.md: {type(error).__name__}: {error}"
+            ) from error
 
     def text(self, name: str, **values: Any) -> str:
         """The content of a template with a single turn."""
@@ -120,7 +124,10 @@ def load(name: str) -> PromptSet:
         return _read(name, _here() / name)
     folder = Path(name)
     if (folder / "set.toml").is_file():
-        return _read(folder.name, folder)
+        try:
+            return _read(folder.name, folder)
+        except documents.Unreadable as error:
+            raise UserError(f"method.prompts: {name!r} cannot be read ({error})") from None
     if folder.is_dir():
         raise UserError(f"method.prompts: {name!r} has no set.toml; copy one of {', '.join(shipped)}")
     raise unknown("method.prompts", name, shipped)
@@ -135,17 +142,28 @@ def _shipped() -> list[str]:
 
 
 def _read(name: str, folder: Traversable) -> PromptSet:
+    """The set in a folder. Raises UserError, Unreadable."""
     own = {
-        p.name.removesuffix(".md"): p.read_text(encoding="utf-8")
-        for p in folder.iterdir()
-        if p.name.endswith(".md")
+        p.name.removesuffix(".md"): _text(folder / p.name) for p in folder.iterdir() if p.name.endswith(".md")
     }
-    readers = tomllib.loads((folder / "set.toml").read_text(encoding="utf-8"))
+    readers = documents.parsed_toml(_text(folder / "set.toml"))
     like = readers.pop("like", None)
     if like is not None and like not in _shipped():
         raise unknown(f"method.prompts {name}: set.toml: like", str(like), _shipped())
     texts = {**(load(like).texts if like else {}), **own}
+    for template, text in own.items():
+        try:
+            _template(text)
+        except jinja2.TemplateSyntaxError as error:
+            raise UserError(f"method.prompts {name}: {template}.md:{error.lineno}: {error.message}") from None
     return PromptSet(name, dict(sorted(texts.items())), readers)
+
+
+def _text(file: Traversable) -> str:
+    """A file of a set: on the user's disk it may be anything. Raises Unreadable."""
+    if isinstance(file, Path):
+        return documents.text(file, documents.SETTINGS)
+    return file.read_text(encoding="utf-8")
 
 
 @lru_cache

@@ -5,12 +5,12 @@ and the response as the assistant's, and nothing else.
 """
 
 import re
-import tomllib
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
 from iteralign.errors import UserError, unknown
 from iteralign.prompts import Guard, PromptSet
 
@@ -21,16 +21,12 @@ KNOWN = NEEDED | {"about", "category", "categories", "judge"}
 
 def load(name: str) -> PromptSet:
     """The set to ask a guard with: a shipped form by name, or a file of the same kind. Raises UserError."""
-    file: Traversable = _folder() / f"{name}.toml"
-    if name not in shipped():
-        file = Path(name)
-        if not file.is_file():
-            raise unknown("judge.models: guard", name, shipped())
+    if name not in shipped() and not Path(name).exists():
+        raise unknown("judge.models: guard", name, shipped())
     try:
-        written = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return _set(name, _written(name))
+    except documents.Unreadable as error:
         raise UserError(f"guard {name}: cannot be read ({error})") from None
-    return _set(name, written)
 
 
 def shipped() -> list[str]:
@@ -39,8 +35,14 @@ def shipped() -> list[str]:
 
 def examples(name: str) -> dict[str, str]:
     """A reply of each kind, as the guard writes it."""
-    file = _folder() / f"{name}.toml" if name in shipped() else Path(name)
-    return dict(tomllib.loads(file.read_text(encoding="utf-8"))["examples"])
+    return dict(_written(name)["examples"])
+
+
+def _written(name: str) -> dict[str, Any]:
+    """What a form says. Raises Unreadable."""
+    if name in shipped():
+        return documents.parsed_toml((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
+    return documents.read_toml(Path(name))
 
 
 def _folder() -> Traversable:

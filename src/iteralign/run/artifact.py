@@ -1,8 +1,8 @@
 """Artifacts: what a finished step leaves, `iterations/003/20_verdicts.json`, and when it may be replayed.
 
-An artifact is {"stage", "inputs", "value"}. `inputs` names each parameter of the stage with the sha256
-of its canonical JSON, or with the id of the Model or Trainer that stood there. A recorded value is
-replayed only for the very same stage and inputs.
+An artifact is {"stage", "inputs", "value", "sha256"}. `inputs` names each parameter of the stage with the
+sha256 of its canonical JSON, or with the id of the Model or Trainer that stood there. A recorded value is
+replayed only for the very same stage and inputs, and only if it still has its own `sha256`.
 """
 
 import inspect
@@ -12,12 +12,14 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
 from iteralign.errors import UserError
 from iteralign.lab import Model, identity
-from iteralign.run.codec import Json, decode, digest, pretty
+from iteralign.run.codec import Json, Undecodable, decode, digest, pretty
 from iteralign.run.files import disk, write_whole
 
 NUMBERS = {
@@ -50,6 +52,8 @@ class Artifact:
     stage: str
     inputs: dict[str, str]
     value: Any
+    sha256: str = ""
+    """Of the value's canonical JSON; empty in an artifact of an older version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,31 @@ def place(root: Path, t: int, step: str) -> Path:
     return root / "iterations" / f"{t:03d}" / f"{NUMBERS[step]:02d}_{step}.json"
 
 
+def iterations(root: Path) -> list[int]:
+    """The iterations that have a folder: 0, which is before the loop, and from 1 on as far as none is missing.
+
+    Any other folder or file is not of this run, as are copies of another run's; nothing of it is read.
+    """
+    named = {path.name for path in root.glob("iterations/*") if path.is_dir()}
+    last = next(t for t in count(1) if f"{t:03d}" not in named)
+    return [t for t in range(last) if t or "000" in named]
+
+
+def foreign(root: Path) -> list[str]:
+    """What else lies among the iterations."""
+    own = {f"{t:03d}" for t in iterations(root)}
+    return sorted(path.name for path in root.glob("iterations/*") if path.name not in own)
+
+
+def calls_files(root: Path) -> list[tuple[int, Path]]:
+    """(t, file) of the calls on record, in the order of iterations and steps."""
+    return [
+        (t, path)
+        for t in iterations(root)
+        for path in sorted((root / "iterations" / f"{t:03d}" / "calls").glob("*.jsonl"))
+    ]
+
+
 def calls_place(artifact: Path, role: str) -> Path:
     """Where the calls behind an artifact to one of its actors lie; `role` is the stage's parameter."""
     return artifact.parent / "calls" / f"{artifact.stem}.{role}.jsonl"
@@ -130,12 +159,14 @@ def calls_place(artifact: Path, role: str) -> Path:
 
 def load(path: Path) -> Artifact | None:
     """The artifact there, or None if the step is not done. Raises UserError if it is damaged."""
-    with disk(path):
-        data = path.read_bytes() if path.exists() else None
-    if data is None:
-        return None
     try:
-        artifact: Artifact = decode(Artifact, json.loads(data), "artifact")
+        with disk(path):
+            data = documents.content(path) if path.exists() else None
+        if data is None:
+            return None
+        artifact: Artifact = decode(Artifact, documents.parsed_json(data), "artifact")
+        if artifact.sha256 and artifact.sha256 != digest(artifact.value):
+            raise Undecodable("its value is not the one that was recorded")
     except ValueError as error:
         raise damaged(path, error) from None
     return artifact
@@ -143,9 +174,9 @@ def load(path: Path) -> Artifact | None:
 
 def save(path: Path, work: Work, value: Any) -> Any:
     """Record the value; what is returned is as a replay would give it. Raises as `disk`."""
-    text = pretty(Artifact(work.name, work.inputs, value))
-    again = decode(work.returns, json.loads(text)["value"])
-    write_whole(path, text)
+    as_read = json.loads(pretty(value))
+    again = decode(work.returns, as_read)
+    write_whole(path, pretty(Artifact(work.name, work.inputs, as_read, digest(as_read))))
     return again
 
 

@@ -1,7 +1,7 @@
 """The composition root: the only file that knows who stands behind the Protocols."""
 
 import hashlib
-import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from iteralign import checkpoints, constitution, judge, prompts, revise, weights
+from iteralign import checkpoints, constitution, documents, judge, prompts, revise, weights
 from iteralign.chat import is_text, require_template
 from iteralign.errors import NotReady, UserError, unknown
 from iteralign.lab import Lab, Model
@@ -142,12 +142,13 @@ def identity_of(base: str, revision: str | None) -> str:
                 f"policy.model: {base!r} is not a directory; name a model directory or a hub id (owner/name)"
             )
         return f"{base}@{revision or 'main'}"
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja"))
     if not (folder / "config.json").is_file():
         weights.check(folder)
+    weights.require_files(folder)
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja")):
+        with path.open("rb") as file:
+            digest.update(os.fsencode(path.name) + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return f"local-{digest.hexdigest()[:16]}"
 
 
@@ -165,7 +166,7 @@ def planted(config: Config) -> tuple[str, ...] | None:
     if not card.is_file():
         return None
     try:
-        facts: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = documents.read_json(card)
         return tuple(str(gap) for gap in facts["gaps"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"policy.model: {card} is damaged ({type(error).__name__}: {error})") from None
@@ -191,8 +192,8 @@ def template(config: Config) -> str:
         require_template(name, "policy.template")
         return name
     try:
-        text = Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = documents.text(Path(name), documents.SETTINGS)
+    except documents.Unreadable as error:
         raise UserError(f"policy.template: {name!r} cannot be read ({error})") from None
     if not is_text(text):
         raise UserError(f"policy.template: {name!r} is no chat template: it writes no message ({{{{ … }}}})")

@@ -8,14 +8,15 @@ line, in the order of asking. A call is the question as sent and the raw reply, 
 stop, before anything reads it.
 """
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from iteralign import documents
 from iteralign.errors import UserError
+from iteralign.run import artifact
 from iteralign.run.codec import decode, line
 from iteralign.run.files import Lines, disk, write_whole
 from iteralign.types import Conversation, Reply, Sampling
@@ -76,8 +77,7 @@ def spent(calls: Iterable[Call]) -> dict[str, Spent]:
 
 def usage(root: Path) -> dict[str, Spent]:
     """Totals by model id over all calls on record in a run directory, of finished steps and unfinished."""
-    files = sorted(root.glob("iterations/*/calls/*.jsonl"))
-    return spent(call for path in files for call in read(path))
+    return spent(call for _, path in artifact.calls_files(root) for call in read(path))
 
 
 def read(path: Path) -> list[Call]:
@@ -183,7 +183,7 @@ def _parse(path: Path, lines: Sequence[bytes]) -> list[Call]:
     calls: list[Call] = []
     for number, text in enumerate(lines, 1):
         try:
-            row = json.loads(text)
+            row = documents.parsed_json(text)
             calls += [decode(Call, call) for call in (row if isinstance(row, list) else [row])]
         except ValueError as error:
             raise UserError(

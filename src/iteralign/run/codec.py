@@ -8,6 +8,7 @@ every x of type T, except that a surrogate pair written as two characters comes 
 import hashlib
 import json
 import re
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -20,6 +21,8 @@ Json = Any
 
 GONE = frozenset({"severity"})
 """Fields of values that older runs recorded and that nothing reads any more: such a run can still be shown."""
+LARGEST = 2**256
+"""No whole number on record is as large: one that is cannot even be written out."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -109,15 +112,16 @@ def _plain(kind: Any, data: Json, where: str) -> Any:
         _expect(data is None, "null", where)
         return None
     if kind is float:
-        _expect(type(data) in (int, float), "a number", where)
+        _expect(type(data) in (int, float) and abs(data) <= sys.float_info.max, "a number", where)
         return float(data)
     if isinstance(kind, type) and issubclass(kind, Enum):
+        _expect(isinstance(data, str), "a text", where)
         try:
             return kind(data)
         except ValueError as error:
             raise Undecodable(f"{where}: {error}") from None
     assert kind in (str, int, bool), f"{kind} is not a type that can be recorded"
-    _expect(type(data) is kind, kind.__name__, where)
+    _expect(type(data) is kind and (kind is not int or abs(data) < LARGEST), kind.__name__, where)
     return data
 
 

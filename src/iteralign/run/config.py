@@ -1,7 +1,6 @@
 """One file a run: a preset, and what departs from it. An unknown key is an error that names the nearest right one."""
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import takewhile
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from iteralign import documents
 from iteralign.errors import UserError, unknown
-from iteralign.run.mistakes import explain
+from iteralign.run.mistakes import explain, shown
 from iteralign.run.overlay import assigned, merged
-from iteralign.run.section import Section, Vllm
+from iteralign.run.section import DAY_S, MANY, Section, Vllm
 from iteralign.run.variant import (
     Finetune,
     Gate,
@@ -36,7 +36,7 @@ class Policy(Section):
     revision: str | None = None
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, le=65_536)
     template: str = "auto"
     trust_remote_code: bool = False
 
@@ -51,10 +51,10 @@ class Oracle(Section):
     judge: str | None = None
     proposer: str | None = None
     meter: str | None = None
-    max_connections: int = Field(16, ge=1)
-    timeout_s: float = Field(120.0, gt=0)
-    max_retries: int = Field(6, ge=0)
-    backoff_s: float = Field(3.0, ge=0)
+    max_connections: int = Field(16, ge=1, le=256)
+    timeout_s: float = Field(120.0, gt=0, le=DAY_S)
+    max_retries: int = Field(6, ge=0, le=1000)
+    backoff_s: float = Field(3.0, ge=0, le=DAY_S)
     repair: int = Field(1, ge=0, le=3)
 
 
@@ -94,20 +94,20 @@ class Redteam(Section):
     turns: Literal["first", "last", "transcript"] | None = None
     dedup: bool = True
     holdout: float = Field(0.0, ge=0, lt=1)
-    n: int = Field(480, ge=1)
-    batch: int = Field(60, ge=1)
+    n: int = Field(480, ge=1, le=MANY)
+    batch: int = Field(60, ge=1, le=MANY)
     order: Literal["given", "shuffle", "topic"] = "topic"
-    topics_per_batch: int = Field(3, ge=1)
+    topics_per_batch: int = Field(3, ge=1, le=MANY)
 
 
 class Probes(Section):
     """Held-out questions; the stop rule and the guard see `probes`, never `test`."""
 
     source: str = "organism"
-    hazards: int = Field(240, ge=0)
-    benign: int = Field(64, ge=0)
-    borderline: int = Field(64, ge=0)
-    facts: int = Field(48, ge=0)
+    hazards: int = Field(240, ge=0, le=MANY)
+    benign: int = Field(64, ge=0, le=MANY)
+    borderline: int = Field(64, ge=0, le=MANY)
+    facts: int = Field(48, ge=0, le=MANY)
 
 
 class Benign(Section):
@@ -115,15 +115,15 @@ class Benign(Section):
 
     source: str = "organism"
     field: str | None = None
-    n: int = Field(96, ge=0)
+    n: int = Field(96, ge=0, le=MANY)
 
 
 class SamplingSection(Section):
-    temperature: float = Field(0.0, ge=0)
+    temperature: float = Field(0.0, ge=0, le=100)
     top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(500, ge=1)
+    max_tokens: int = Field(500, ge=1, le=MANY)
     stop: tuple[str, ...] = ()
-    frequency_penalty: float = 0.0
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
 
 
 class Training(Section):
@@ -132,42 +132,42 @@ class Training(Section):
     """
 
     method: Literal["lora", "qlora", "full"] = "lora"
-    epochs: int = Field(3, ge=1)
-    lr: float = Field(2e-4, gt=0)
-    batch_size: int = Field(8, ge=1)
-    gradient_accumulation: int = Field(1, ge=1)
-    max_length: int = Field(2048, ge=8)
+    epochs: int = Field(3, ge=1, le=1000)
+    lr: float = Field(2e-4, gt=0, le=10)
+    batch_size: int = Field(8, ge=1, le=65_536)
+    gradient_accumulation: int = Field(1, ge=1, le=65_536)
+    max_length: int = Field(2048, ge=8, le=MANY)
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=10)
     scheduler: str = "cosine"
-    lora_rank: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
+    lora_rank: int = Field(16, ge=1, le=4096)
+    lora_alpha: int = Field(32, ge=1, le=65_536)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
-    keep: int | None = Field(None, ge=0)
+    keep: int | None = Field(None, ge=0, le=MANY)
 
 
 class Stop(Section):
     target: float = Field(0.05, ge=0, le=1)
     undecided: float = Field(0.05, ge=0, le=1)
-    patience: int = Field(3, ge=1)
-    max_iterations: int = Field(20, ge=1)
+    patience: int = Field(3, ge=1, le=MANY)
+    max_iterations: int = Field(20, ge=1, le=MANY)
 
 
 class Budget(Section):
     """What a run may cost; it stops before that is passed, and can be resumed. null is no limit."""
 
-    usd: float | None = Field(None, ge=0)
-    oracle_calls: int | None = Field(None, ge=0)
-    oracle_tokens: int | None = Field(None, ge=0)
-    hours: float | None = Field(None, ge=0)
+    usd: float | None = Field(None, ge=0, le=1e9)
+    oracle_calls: int | None = Field(None, ge=0, le=10**12)
+    oracle_tokens: int | None = Field(None, ge=0, le=10**15)
+    hours: float | None = Field(None, ge=0, le=1e6)
 
 
 class Price(Section):
     """USD per million tokens. `source` and `seen` say where it was read, and when."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, le=1e6)
+    output: float = Field(ge=0, le=1e6)
     source: str = "your own"
     seen: str = ""
 
@@ -177,7 +177,7 @@ class Config(Section):
 
     preset: str = "improved"
     name: str = "run"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     offline: bool = False
     method: MethodSection = MethodSection()
     policy: Policy = Policy()
@@ -221,10 +221,23 @@ def resolved(values: Mapping[str, Any]) -> Config:
 
 
 def validated(values: Mapping[str, Any]) -> Config:
+    """What the values say. Raises UserError in one line."""
+    for text in _texts(values):
+        if "\0" in text:
+            raise UserError(f"config: {shown(text)} holds NUL, which no name and no message can hold")
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise explain(error, Config) from None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in it, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in (*value, *value.values()) if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
 
 
 def shipped() -> list[str]:
@@ -248,9 +261,9 @@ def about(name: str) -> str:
 def _find(source: Path | str) -> tuple[str, str]:
     path = Path(source)
     try:
-        if path.is_file():
-            return str(path), path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if path.exists() and not path.is_dir():
+            return str(path), documents.text(path, documents.SETTINGS)
+    except documents.Unreadable as error:
         raise UserError(f"config {path}: cannot be read ({error})") from None
     if path.suffix or len(path.parts) > 1 or path.is_dir():
         raise UserError(f"config {path}: no such file; shipped configs: {', '.join(shipped())}")
@@ -259,13 +272,13 @@ def _find(source: Path | str) -> tuple[str, str]:
 
 def _parse(name: str, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"config {name}: not valid TOML: {error}") from None
+        return documents.parsed_toml(text)
+    except documents.Unreadable as error:
+        raise UserError(f"config {name}: {error}") from None
 
 
 def _preset(name: Any) -> dict[str, Any]:
-    if name not in _names("presets"):
+    if not isinstance(name, str) or name not in _names("presets"):
         raise unknown("preset", str(name), _names("presets"))
     return _parse(name, _read("presets", name))
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from iteralign import documents
 from iteralign.errors import UserError, WorldError
 
 TEMPORARY = ".tmp-"
@@ -26,7 +27,7 @@ what was appended since the last fsync. (Assumed to be cheap enough at this rate
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_MISPLACED = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+_MISPLACED = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
 _BROKEN = {errno.EIO, errno.ENOLCK, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 
 
@@ -36,7 +37,7 @@ def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        known = _explain(error, path)
+        known = explained(error, path)
         if known is None:
             raise
         raise known from error
@@ -48,7 +49,7 @@ def room(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        known = _explain(error, path)
+        known = explained(error, path)
         if not isinstance(known, WorldError):
             raise
         raise known from error
@@ -60,8 +61,11 @@ class Lines:
     def __init__(self, path: Path) -> None:
         """Raises as `disk`. `found` holds the whole lines that were there, without their ends."""
         self.path = path
-        with disk(path):
-            data = path.read_bytes() if path.exists() else b""
+        try:
+            with disk(path):
+                data = documents.content(path) if path.exists() else b""
+        except documents.Unreadable as error:
+            raise UserError(f"{path}: cannot be read ({error}); move it away") from None
         self._size = data.rfind(b"\n") + 1
         self.found = data[: self._size].splitlines()
         self._handle: int | None = None
@@ -159,14 +163,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _explain(error: OSError, path: Path) -> UserError | WorldError | None:
+def explained(error: OSError, path: Path | str = "") -> UserError | WorldError | None:
+    """What the disk refused, in one line; None for what is no fault of the disk or of a name."""
     where, why = error.filename or path, (error.strerror or str(error)).lower()
     if error.errno in _FULL:
         return WorldError(f"{where}: {why}; free space and rerun the same command, nothing recorded is lost")
     if error.errno in _CLOSED:
         return UserError(f"{where}: {why}; make it writable for this user, or choose another run directory")
     if error.errno in _MISPLACED:
-        return UserError(f"{where}: {why}; choose another run directory")
+        return UserError(f"{where}: {why}; choose another place")
     if error.errno in _BROKEN:
         return WorldError(f"{where}: {why}; rerun the same command, nothing recorded is lost")
     return None

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
+from iteralign import documents
 from iteralign.benchmarks import inspect_log
-from iteralign.benchmarks.results import Result, from_json, to_json
+from iteralign.benchmarks.results import SCHEMA, Result, to_json
 from iteralign.errors import UserError
+from iteralign.run.codec import decode
 from iteralign.run.files import disk, write_whole
 
 LOGS = "logs"
@@ -30,10 +33,18 @@ def found(out: Path, names: Sequence[str]) -> dict[str, Result]:
 def kept(place: Path) -> dict[str, Result]:
     """The results in a folder, or in one file, by benchmark. Raises UserError."""
     files = [place] if place.is_file() else sorted(place.glob("*.json"))
-    try:
-        results = [from_json(file.read_text(encoding="utf-8"), str(file)) for file in files]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{place}: cannot be read ({error})") from None
+    results = list(map(read, files))
     if not results:
         raise UserError(f"{place}: no result of iteralign evaluate in it")
     return {result.benchmark: result for result in results}
+
+
+def read(file: Path) -> Result:
+    """The result in the document that `keep` wrote. Raises UserError."""
+    try:
+        value = decode(dict[str, Any], documents.read_json(file))
+        if value.pop("schema", None) != SCHEMA:
+            raise ValueError("another schema")
+        return cast(Result, decode(Result, value, "result"))
+    except ValueError as error:
+        raise UserError(f"{file}: not a result of iteralign evaluate ({error})") from None

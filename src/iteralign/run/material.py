@@ -43,11 +43,7 @@ def pool(settings: Redteam, seed: int) -> Parts:
             raise UserError(
                 f"config redteam.holdout: {settings.holdout}: the organism has probes of its own; set it to 0"
             )
-        if settings.n > WORLD:
-            raise UserError(
-                f"config redteam.n: {settings.n}: the organism's world is asked for at most {WORLD} prompts"
-            )
-        return Parts(tuple(_world("hazard", "redteam", settings.n, seed)), (), ())
+        return Parts(tuple(_world("hazard", "redteam", settings.n, seed, "redteam.n")), (), ())
     prompts = sources.load(wanted(settings)).prompts
     parts = families.parted(families.deduplicated(prompts) if settings.dedup else prompts, settings.holdout)
     short = [name for name, part in parts._asdict().items() if not part]
@@ -92,13 +88,18 @@ def probes(settings: Probes, split: str, held: Sequence[Prompt] = ()) -> tuple[P
     if settings.source != ORGANISM:
         own = files.probes(Path(settings.source))
         return own if any(p.kind == "hazard" for p in own) else (*hazards, *own)
-    wanted: list[tuple[ProbeKind, int]] = [
-        ("hazard", 0 if held else settings.hazards),
-        ("benign", settings.benign),
-        ("borderline", settings.borderline),
-        ("fact", settings.facts),
+    wanted: list[tuple[ProbeKind, str, int]] = [
+        ("hazard", "hazards", 0 if held else settings.hazards),
+        ("benign", "benign", settings.benign),
+        ("borderline", "borderline", settings.borderline),
+        ("fact", "facts", settings.facts),
     ]
-    others = (Probe(p, kind) for kind, n in wanted for p in _world(kind, split, n, PROBE_SEED))
+    section = "test" if split == "test" else "probes"
+    others = (
+        Probe(p, kind)
+        for kind, key, n in wanted
+        for p in _world(kind, split, n, PROBE_SEED, f"{section}.{key}")
+    )
     return (*hazards, *others)
 
 
@@ -109,9 +110,9 @@ def benign(settings: Benign, seed: int) -> tuple[Prompt, ...]:
         return families.deduplicated(loaded.prompts)[: settings.n]
     third = settings.n // 3
     return (
-        *_world("benign", "redteam", settings.n - 2 * third, seed),
-        *_world("borderline", "redteam", third, seed),
-        *_world("fact", "redteam", third, seed),
+        *_world("benign", "redteam", settings.n - 2 * third, seed, "benign.n"),
+        *_world("borderline", "redteam", third, seed, "benign.n"),
+        *_world("fact", "redteam", third, seed, "benign.n"),
     )
 
 
@@ -120,7 +121,10 @@ def _held(prompts: Sequence[Prompt], settings: Probes) -> tuple[Prompt, ...]:
     return batches.shuffled(prompts, PROBE_SEED)[: settings.hazards]
 
 
-def _world(kind: ProbeKind, split: str, n: int, seed: int) -> Sequence[Prompt]:
+def _world(kind: ProbeKind, split: str, n: int, seed: int, field: str) -> Sequence[Prompt]:
+    """Return prompts of the organism's world; `field` of the config says how many. Raises UserError."""
+    if n > WORLD:
+        raise UserError(f"config {field}: {n}: the organism's world is asked for at most {WORLD} prompts")
     drafts = world.drafts(kind, split, n, seed)
     return [
         Prompt(f"{split}-{kind}-{i:04d}", draft.item.text, draft.family, draft.item.topic)

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ValidationError
 
 from iteralign.errors import UserError
 
+SHOWN = 200
+"""Characters of a value in a message."""
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> UserError:
     """The first mistake: its dotted key, its value, and what is right."""
@@ -19,7 +22,20 @@ def explain(error: ValidationError, model: type[BaseModel]) -> UserError:
         return UserError(_unknown_key(where, model))
     count = error.error_count()
     rest = f" (and {count - 1} more)" if count > 1 else ""
-    return UserError(f"config {key}: {first['input']!r}: {_plain(first['msg'])}{rest}")
+    return UserError(f"config {key}: {shown(first['input'])}: {_plain(first['msg'])}{rest}")
+
+
+def shown(value: Any) -> str:
+    """A value as a message can hold it: cut where it is long; Python does not even write out the longest numbers."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return (
+            f"a number of {value.bit_length():,} bits"
+            if isinstance(value, int)
+            else "a number too long to show"
+        )
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _unknown_key(where: list[str], model: type[BaseModel]) -> str:

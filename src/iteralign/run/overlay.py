@@ -1,9 +1,9 @@
 """Overlay: values above values, section by section; what `--set` writes, and where two configs differ."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from iteralign import documents
 from iteralign.errors import UserError
 
 
@@ -42,8 +42,8 @@ def _assignment(text: str) -> dict[str, Any]:
     if not sign or not key.strip():
         raise UserError(f"--set {text!r}: write it as section.key=value")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = documents.parsed_toml(f"value = {value}")["value"]
+    except documents.Unreadable:
         parsed = value.strip()
     nested: Any = parsed
     for part in reversed(key.strip().split(".")):

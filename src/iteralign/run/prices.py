@@ -6,7 +6,6 @@ snapshot behind it: a smaller model of the same family never takes the price of 
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
 from iteralign.errors import UserError
 from iteralign.run.calls import Spent
 from iteralign.run.config import Config, Member, Price, validated
@@ -94,11 +94,9 @@ def require(config: Config) -> None:
 def read(path: Path) -> dict[str, Any]:
     """The prices of a file of the form of prices.toml. Raises UserError."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        table = documents.read_toml(path)
+    except documents.Unreadable as error:
         raise UserError(f"--prices {path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"--prices {path}: not valid TOML: {error}") from None
     validated({"prices": table})
     return table
 
@@ -106,4 +104,4 @@ def read(path: Path) -> dict[str, Any]:
 @cache
 def shipped() -> dict[str, Price]:
     text = (resources.files("iteralign.run") / "prices.toml").read_text(encoding="utf-8")
-    return {name: Price.model_validate(row) for name, row in tomllib.loads(text).items()}
+    return {name: Price.model_validate(row) for name, row in documents.parsed_toml(text).items()}

@@ -1,10 +1,10 @@
 """Principles that are not discovered: a shipped list, a text file, or what another run's constitution exported."""
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from iteralign import documents
 from iteralign.constitution import written
 from iteralign.errors import UserError, unknown
 from iteralign.types import Principle
@@ -34,8 +34,8 @@ def _texts(name: str) -> list[str]:
     if not path.suffix and not path.exists():
         raise unknown(FIELD, name, shipped())
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = documents.text(path, documents.SETTINGS)
+    except documents.Unreadable as error:
         raise UserError(f"{FIELD}: {name!r} cannot be read ({error})") from None
     return _exported(name, text) if path.suffix == ".json" else _lines(text)
 
@@ -46,9 +46,9 @@ def _lines(text: str) -> list[str]:
 
 def _exported(name: str, text: str) -> list[str]:
     try:
-        document: Any = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{FIELD}: {name!r} is not JSON ({error})") from None
+        document: Any = documents.parsed_json(text)
+    except documents.Unreadable as error:
+        raise UserError(f"{FIELD}: {name!r} is {error}") from None
     rows = document.get("principles") if isinstance(document, dict) else None
     texts = (
         [row.get("text") if isinstance(row, dict) else None for row in rows] if isinstance(rows, list) else []

@@ -3,7 +3,6 @@
 It holds the time, so `comparable` leaves it out. No secret and no host name enters it.
 """
 
-import json
 import os
 import platform
 import re
@@ -15,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from iteralign import __version__
+from iteralign import __version__, documents
 from iteralign.run.codec import digest, pretty
 from iteralign.run.files import disk, write_whole
 
@@ -48,8 +47,8 @@ def record(root: Path, config: Mapping[str, Any], argv: Sequence[str] | None = N
 def read(root: Path) -> dict[str, Any]:
     """What record wrote there; nothing where it cannot be read."""
     try:
-        found = json.loads((root / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = documents.read_json(root / NAME)
+    except documents.Unreadable:
         return {}
     return found if isinstance(found, dict) else {}
 

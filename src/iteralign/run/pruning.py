@@ -36,5 +36,5 @@ def prune(root: Path, turns: Sequence[Iteration], keep: int | None) -> None:
 
 def _goes_on(root: Path, t: int) -> bool:
     """Whether a training after iteration `t` is on record."""
-    name = artifact.place(root, t, "checkpoint").name
-    return any(int(found.parent.name) > t for found in root.glob(f"iterations/[0-9]*/{name}"))
+    later = [n for n in artifact.iterations(root) if n > t]
+    return any(artifact.place(root, n, "checkpoint").exists() for n in later)

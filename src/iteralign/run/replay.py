@@ -4,7 +4,6 @@ The loop itself runs once more, with a journal that only reads and actors that n
 reported about a run (accepted revisions, rows, roll-backs) is decided by the code that decided it then.
 """
 
-import json
 import typing
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -12,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+from iteralign import documents
 from iteralign.errors import UserError
 from iteralign.lab import Lab, OnReplies, Step, unheard
 from iteralign.loop import iteralign
 from iteralign.method import Finetuning, Guard, Method
 from iteralign.prompts import PromptSet
 from iteralign.run import artifact
+from iteralign.run.codec import decode
 from iteralign.run.config import Config, validated
 from iteralign.types import Checkpoint, Conversation, Example, Iteration, Material, Metrics, Reply, Sampling
 
@@ -25,6 +26,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 CONFIG = "config.json"
 OUTCOME = "outcome.json"
+AGAIN = "delete it and rerun the run's command"
+"""The way out where a file can be written anew from what is recorded."""
 TRUTH = "truth.json"
 """The gaps that an organism was given, kept so that the report does not need the organism again."""
 
@@ -61,7 +64,11 @@ class Past:
         """The gaps of an organism, the known truth; None for any other policy."""
         if not (self.root / TRUTH).is_file():
             return None
-        return tuple(_json(self.root / TRUTH, f"{self.root / TRUTH} is missing")["planted"])
+        path = self.root / TRUTH
+        try:
+            return cast(tuple[str, ...], decode(tuple[str, ...], _json(path)["planted"], "planted"))
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}); {AGAIN}") from None
 
     @property
     def last(self) -> int:
@@ -77,7 +84,7 @@ def replay(root: Path) -> Past:
     """The past of the run directory `root`. Raises UserError if it is none, or damaged."""
     config = config_of(root)
     past = Past(root, config)
-    recorded = len(list(root.glob("iterations/[0-9]*")))
+    recorded = len(artifact.iterations(root))
     policy = Checkpoint(config.policy.model, config.policy.model)
     lab = Lab(lambda _: nullcontext(_NOBODY), _NOBODY, _NOBODY, _NOBODY, _NOBODY)
     material = Material(((),) * recorded)
@@ -90,7 +97,19 @@ def replay(root: Path) -> Past:
 
 def config_of(root: Path) -> Config:
     """The config that a run directory was made with. Raises UserError."""
-    return validated(_json(root / CONFIG, f"{root}: not a run directory: it has no {CONFIG}"))
+    path = root / CONFIG
+    if not path.exists():
+        raise UserError(f"{root}: not a run directory: it has no {CONFIG}")
+    try:
+        values = _json(path)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); put a copy back, or delete it and run the same config again"
+        ) from None
+    try:
+        return validated(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def method(config: Config) -> Method:
@@ -159,20 +178,15 @@ def outcome_of(root: Path) -> Outcome | None:
     path = root / OUTCOME
     if not path.is_file():
         return None
-    written = _json(path, f"{path}: cannot be read")
     try:
-        return Outcome(written["stop_reason"], written["t"], Checkpoint(**written["policy"]))
-    except (KeyError, TypeError):
-        raise UserError(f"{path} is damaged; delete it and rerun the run's command") from None
+        return cast(Outcome, decode(Outcome, _json(path), "outcome"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {AGAIN}") from None
 
 
-def _json(path: Path, absent: str) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(absent) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file of a run directory. Raises ValueError, which says what is wrong."""
+    value = documents.read_json(path)
     if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged: not a JSON object")
+        raise ValueError("not a JSON object")
     return value

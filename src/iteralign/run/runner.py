@@ -10,7 +10,7 @@ from typing import Any
 from iteralign import checkpoints, measure
 from iteralign.errors import UserError
 from iteralign.loop import iteralign
-from iteralign.run import build, offline
+from iteralign.run import artifact, build, offline
 from iteralign.run.config import Config
 from iteralign.run.files import disk, sweep, write_whole
 from iteralign.run.journal import Event, Journal
@@ -19,7 +19,7 @@ from iteralign.run.overlay import changed
 from iteralign.run.provenance import record
 from iteralign.run.pruning import keeps, prune
 from iteralign.run.purse import Purse
-from iteralign.run.replay import OUTCOME, TRUTH
+from iteralign.run.replay import OUTCOME, TRUTH, config_of
 from iteralign.types import Checkpoint, Iteration
 
 PATIENCE = ("backoff_s", "max_connections", "max_retries", "timeout_s")
@@ -95,8 +95,8 @@ def _opened(config: Config, root: Path) -> Iterator[None]:
         sweep(root)
         values = config.model_dump(mode="json")
         kept = root / "config.json"
-        if kept.is_file() and any(root.glob("iterations/*")):
-            _same_run(json.loads(kept.read_text(encoding="utf-8")), values, root)
+        if kept.is_file() and artifact.iterations(root):
+            _same_run(config_of(root).model_dump(mode="json"), values, root)
         else:  # nothing is recorded: a first start that a mistake ended binds nobody
             (root / "provenance.json").unlink(missing_ok=True)
         _write(kept, values)

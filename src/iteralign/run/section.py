@@ -2,9 +2,13 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MANY = 1_000_000
+"""The most of anything that is counted out in memory, as prompts are (chosen: the paper's preset asks for as many)."""
+DAY_S = 86_400
+
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Vllm(Section):
@@ -16,5 +20,5 @@ class Vllm(Section):
     url: str | None = None
     args: tuple[str, ...] = ()
     sleep: bool | None = None
-    start_timeout_s: float = Field(600.0, gt=0)
-    timeout_s: float = Field(600.0, gt=0)
+    start_timeout_s: float = Field(600.0, gt=0, le=DAY_S)
+    timeout_s: float = Field(600.0, gt=0, le=DAY_S)

@@ -1,14 +1,16 @@
 """What a run has cost so far, from what it recorded."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from iteralign import documents
 from iteralign.errors import UserError
-from iteralign.run import prices
+from iteralign.run import artifact, prices
 from iteralign.run.calls import Spent, count, read, used
+from iteralign.run.codec import decode
 from iteralign.run.config import Config
 from iteralign.run.files import Lines
 from iteralign.run.timings import timings
@@ -89,8 +91,8 @@ def costs(root: Path) -> dict[tuple[int, str], Cost]:
 
 def oracle_calls(root: Path) -> int:
     """Calls to the oracle on record, without reading them: a look at many runs costs little. Raises UserError."""
-    files = root.glob("iterations/*/calls/*.jsonl")
-    return sum(count(path) for path in files if is_oracle(path.stem.partition(".")[2]))
+    files = artifact.calls_files(root)
+    return sum(count(path) for _, path in files if is_oracle(path.stem.partition(".")[2]))
 
 
 def refusals(root: Path) -> dict[str, int]:
@@ -103,11 +105,11 @@ def refusals(root: Path) -> dict[str, int]:
 
 def _replies(root: Path) -> Iterator[tuple[int, str, str, list[Reply]]]:
     """(t, step, role, replies) of each file of calls to an oracle."""
-    for path in sorted(root.glob("iterations/*/calls/*.jsonl")):
+    for t, path in artifact.calls_files(root):
         numbered, _, actor = path.stem.partition(".")
         step = numbered.partition("_")[2]
         if is_oracle(actor):
-            yield int(path.parts[-3]), step, role_of(step, actor), [call.reply for call in read(path)]
+            yield t, step, role_of(step, actor), [call.reply for call in read(path)]
 
 
 def failed(root: Path) -> dict[str, Spent]:
@@ -116,12 +118,13 @@ def failed(root: Path) -> dict[str, Spent]:
     path = root / FAILED
     for text in Lines(path).found:
         try:
-            row = json.loads(text)
-            tokens = [row["input_tokens"], row.get("output_tokens", 0)]  # older runs charged no output
-            if not all(type(n) is int and n >= 0 for n in tokens):
-                raise ValueError
-            lost[str(row["role"])] += Spent(1, *tokens)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            attempt = decode(dict[str, Any], documents.parsed_json(text))
+            # older runs charged no output
+            tokens = [decode(int, n) for n in (attempt["input_tokens"], attempt.get("output_tokens", 0))]
+            if min(tokens) < 0:
+                raise ValueError("less than nothing was sent")
+            lost[decode(str, attempt["role"])] += Spent(1, *tokens)
+        except (ValueError, KeyError):
             raise UserError(f"{path} is damaged; it may be deleted") from None
     return dict(lost)
 

@@ -84,8 +84,9 @@ def _adapted(base: Checkpoint, adapter: Path) -> Checkpoint:
             f"--adapter: {str(adapter)!r} is no adapter directory: it lacks {ADAPTER} or *.safetensors"
         )
     digest = hashlib.sha256(base.id.encode())
-    for file in (adapter / ADAPTER, *weights):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for path in (adapter / ADAPTER, *weights):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return Checkpoint(f"adapter-{digest.hexdigest()[:16]}", base.base, str(adapter.resolve()), "adapter")
 
 

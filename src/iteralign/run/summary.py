@@ -49,6 +49,7 @@ def summarise(root: Path) -> Json:
         "panel": _panel(past),
         "oracle": _oracle(past),
         "seconds": _seconds(root),
+        "foreign": artifact.foreign(root),
     }
 
 

@@ -3,11 +3,11 @@
 `timings.jsonl` only grows, one line a step and process; it may differ between runs that are equal.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from iteralign import documents
 from iteralign.errors import UserError
 from iteralign.run.calls import Spent
 from iteralign.run.codec import decode
@@ -38,7 +38,7 @@ def timings(root: Path) -> list[Timing]:
     """All lines in order. Raises UserError if one is damaged."""
     lines = Lines(root / NAME)
     try:
-        return [decode(Timing, json.loads(text)) for text in lines.found]
+        return [decode(Timing, documents.parsed_json(text)) for text in lines.found]
     except ValueError as error:
         raise UserError(f"{lines.path} is damaged ({error}); it may be deleted") from None
 

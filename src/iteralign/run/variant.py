@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from iteralign.run.section import Section
+from iteralign.run.section import MANY, Section
 
 
 class MethodSection(Section):
@@ -17,7 +17,7 @@ class Propose(Section):
     """
 
     grouping: Literal["category", "none"] = "category"
-    examples: int = Field(8, ge=0)
+    examples: int = Field(8, ge=0, le=1000)
     accumulate: bool = True
     duplicate_above: float = Field(0.95, ge=0, le=1)
     veto: tuple[Annotated[str, Field(min_length=1)], ...] = ()
@@ -30,16 +30,16 @@ class TrialSection(Section):
     the safe ones that it may spoil."""
 
     enabled: bool = True
-    failures: int = Field(12, ge=1)
-    benign: int = Field(8, ge=0)
-    borderline: int = Field(8, ge=0)
+    failures: int = Field(12, ge=1, le=MANY)
+    benign: int = Field(8, ge=0, le=MANY)
+    borderline: int = Field(8, ge=0, le=MANY)
     harm: float = Field(0.1, ge=0, le=1)
 
 
 class Revise(Section):
     constitution: Literal["discovered", "none"] = "discovered"
     show: Literal["relevant", "all"] = "relevant"
-    candidates: int = Field(2, ge=1)
+    candidates: int = Field(2, ge=1, le=64)
 
 
 class Gate(Section):
@@ -54,7 +54,7 @@ class Finetune(Section):
 
 class GuardSection(Section):
     enabled: bool = True
-    violations: float = Field(0.0, ge=0)
-    benign: float = Field(0.05, ge=0)
-    overrefusal: float = Field(0.05, ge=0)
+    violations: float = Field(0.0, ge=0, le=1)
+    benign: float = Field(0.05, ge=0, le=1)
+    overrefusal: float = Field(0.05, ge=0, le=1)
     reopened: float | None = Field(None, ge=0, le=1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iteralign.errors import IterAlignError, UserError
-from iteralign.run import build, offline, prices
+from iteralign.run import artifact, build, offline, prices
 from iteralign.run.config import Config
 from iteralign.run.experiment.grid import Cell
 from iteralign.run.material import material, report_probes
@@ -65,7 +65,7 @@ def differences(config: Config, root: Path) -> list[str]:
 
 def kept(root: Path) -> Config | None:
     """The config of the run that lies there; None if none has recorded anything. Raises UserError."""
-    return config_of(root) if (root / CONFIG).is_file() and any(root.glob("iterations/*")) else None
+    return config_of(root) if (root / CONFIG).is_file() and artifact.iterations(root) else None
 
 
 def named(config: Config, root: Path) -> Config:

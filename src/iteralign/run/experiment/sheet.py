@@ -1,7 +1,6 @@
 """Sheet: the experiment file. What all runs share, and by which values models, red-team sets and arms differ."""
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from iteralign import documents
 from iteralign.errors import UserError, unknown
 from iteralign.run.mistakes import explain
 from iteralign.run.section import Section
@@ -50,9 +50,9 @@ def read(source: str) -> tuple[Sheet, Path | None]:
     """
     written, folder = _find(source)
     try:
-        values = tomllib.loads(written)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"experiment {source}: not valid TOML: {error}") from None
+        values = documents.parsed_toml(written)
+    except documents.Unreadable as error:
+        raise UserError(f"experiment {source}: {error}") from None
     try:
         sheet = Sheet.model_validate(values)
     except ValidationError as error:
@@ -77,9 +77,9 @@ def text(source: str) -> str:
 def _find(source: str) -> tuple[str, Path | None]:
     path = Path(source)
     try:
-        if path.is_file():
-            return path.read_text(encoding="utf-8"), path.parent
-    except (OSError, UnicodeDecodeError) as error:
+        if path.exists() and not path.is_dir():
+            return documents.text(path, documents.SETTINGS), path.parent
+    except documents.Unreadable as error:
         raise UserError(f"experiment {path}: cannot be read ({error})") from None
     if path.suffix or len(path.parts) > 1 or path.is_dir():
         raise UserError(f"experiment {path}: no such file; shipped experiments: {', '.join(shipped())}")

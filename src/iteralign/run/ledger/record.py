@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from iteralign import finetune
+from iteralign.run import artifact
 from iteralign.run.config import Config
 from iteralign.run.replay import config_of, step_value
 from iteralign.types import Amendment, Principle, Revision, Trial, Verdict
@@ -43,13 +44,8 @@ class Record:
 def record(root: Path) -> Record:
     """What the run in `root` has on record. Raises UserError if it is none, or damaged."""
     config = config_of(root)
-    found = {t: _turn(root, t, config) for t in _iterations(root)}
+    found = {t: _turn(root, t, config) for t in artifact.iterations(root) if t}
     return Record(root, config, {t: turn for t, turn in found.items() if turn is not None})
-
-
-def _iterations(root: Path) -> list[int]:
-    folders = sorted(root.glob("iterations/[0-9]*"))
-    return [int(f.name) for f in folders if f.name.isdecimal() and int(f.name)]
 
 
 def _turn(root: Path, t: int, config: Config) -> Turn | None:
