@@ -8,6 +8,8 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
+from iteralign import documents
+
 
 class Refused(Exception):
     """The server answered, but with an error. `status` is HTTP's."""
@@ -73,8 +75,8 @@ class Web:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        return documents.parsed_json(text)
+    except documents.Unreadable:
         return text
 
 
