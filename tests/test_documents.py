@@ -24,7 +24,8 @@ def sparse(path: Path) -> None:
 def listen(path: Path) -> None:
     here = os.getcwd()
     os.chdir(path.parent)  # a socket's name is short
-    socket.socket(socket.AF_UNIX).bind(path.name)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)
     os.chdir(here)
 
 

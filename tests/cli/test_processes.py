@@ -115,7 +115,7 @@ def test_no_color_and_dumb_terminals_are_respected(here: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
 def test_a_signal_ends_a_run_with_the_way_to_resume(here: Path, number: int) -> None:
-    slow = command(ACTED, "0.6", "run", "runs/half")  # long enough for a busy machine to draw it
+    slow = command(ACTED, "0.2", "run", "runs/half")  # long enough for a busy machine to draw it
     code, written = in_terminal(slow, here, lambda text: "answering again" in text, number)
     assert code == 128 + number, written[-2000:]
     assert "interrupted; nothing recorded is lost" in written

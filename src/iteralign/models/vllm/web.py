@@ -8,6 +8,7 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
+from iteralign import documents
 from iteralign.keys import keys_of
 
 MOST_BYTES = 64_000_000
@@ -86,8 +87,8 @@ class Web:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return documents.parsed_json(text)
+    except documents.Unreadable:
         return text
 
 
