@@ -24,7 +24,7 @@ class StopRule:
         """The reason to stop now, or None."""
         if self.converged(history.current):
             high = counted(history.current.violations)
-            return f"converged: violations at most {high:.3f} (95 % interval), target {self.target}"
+            return f"converged: violations at most {high:.3f} (95 % interval, each probe counted), target {self.target}"
         last = history.iterations[-self.patience :]
         if len(last) == self.patience and not any(map(found_something, last)):
             return f"nothing new for {self.patience} iterations"
