@@ -54,7 +54,7 @@ CONFIGS: dict[str, tuple[str | Make, str]] = {
     "a device": (lambda path: path.symlink_to("/dev/zero"), "a device, not a file"),
     "NUL": ('redteam.source = "a\\u0000b"', "holds NUL"),
     "NUL in a list": ('sampling.stop = ["a\\u0000b"]', "holds NUL"),
-    "a path longer than a path": (f'redteam.source = "{"x" * 5000}"', "too long"),
+    "a path longer than a path": (f'redteam.source = "{"x" * 5000}"', "file name too long; name a file"),
     "a model's path longer than a path": (f'policy.model = "./{"x" * 5000}"', "too long"),
     "a name longer than a name": (f'name = "{"x" * 300}"', "at most 200 bytes"),
     "a name with escapes": ('name = "a\\u001b[31m"', "control characters"),

@@ -165,7 +165,13 @@ def _named(wanted: Wanted, source: Source, layout: Layout) -> tuple[str, Table]:
 def _unnamed(wanted: Wanted, layout: Layout) -> tuple[str, Table]:
     """A file, a folder or an id of the Hub; a word that is none of these is a mistyped name."""
     place = wanted.path if wanted.path is not None else Path(wanted.source)
-    if place.is_dir():
+    try:
+        is_folder = place.is_dir()
+    except OSError as error:  # a name that is too long; pathlib takes other errors for "no"
+        raise UserError(
+            f"source {str(place)[:60]!r}…: {(error.strerror or str(error)).lower()}; name a file or a set"
+        ) from None
+    if is_folder:
         return _folder(wanted, place, layout)
     if place.exists() or wanted.path is not None or formats.format_of(place) in formats.READERS:
         return _file(place, layout)
