@@ -1,7 +1,7 @@
 """Signals: SIGTERM and a lost terminal end a command as Ctrl-C does, with one line and everything put away.
 
-Whoever catches KeyboardInterrupt catches them too. A second signal ends the process at once: a run directory is whole
-at every moment, its lock goes with the process, and a server that was started goes with its parent.
+A second signal ends the process at once: a run directory is whole at every moment, its lock goes with the process, and
+a server that was started goes with its parent.
 """
 
 import os
@@ -13,8 +13,8 @@ from typing import Any
 HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(KeyboardInterrupt):
-    """The process was asked to end, by signal `number`."""
+class Stopped(BaseException):
+    """The process was asked to end, by signal `number`. No KeyboardInterrupt: typer makes an Abort without a number of it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
