@@ -132,7 +132,7 @@ class Account(Protocol):
         ...
 
     def require_time(self, seconds: float) -> None:
-        """Raises WorldError where so many more seconds would pass the budget."""
+        """Raise WorldError if that many seconds more would pass the budget."""
         ...
 
     def seconds_left(self) -> float | None:

@@ -41,12 +41,12 @@ def heeded() -> Iterator[None]:
         seen.append(number)
         raise Stopped(number)
 
-    before = {number: signal.getsignal(number) for number in HEEDED}
-    mine = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    mine = [number for number in HEEDED if signal.getsignal(number) != signal.SIG_IGN]
     for number in mine:
         signal.signal(number, stop)
     try:
         yield
     finally:
+        # The command is over and the interpreter about to end: Python's own handlers would print a traceback now.
         for number in mine:
             signal.signal(number, signal.SIG_DFL)
