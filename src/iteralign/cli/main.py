@@ -107,11 +107,8 @@ def status(arguments: list[str] | None = None) -> int:
     except (OSError, MemoryError) as error:
         from iteralign.run.files import explained
 
-        known = (
-            explained(error, "the output")
-            if isinstance(error, OSError)
-            else "out of memory; free some, and run this again"
-        )
+        full = "out of memory; free some, and run this again"
+        known = explained(error, "the output") if isinstance(error, OSError) else full
         if known is None:
             raise
         terminal.note(f"error: {known}")

@@ -14,7 +14,7 @@ HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """The process was asked to end, by signal `number`. No KeyboardInterrupt: typer makes an Abort without a number of it."""
+    """The process was asked to end, by signal `number`. typer would turn a KeyboardInterrupt into an Abort."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
