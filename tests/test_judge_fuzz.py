@@ -8,12 +8,13 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from iteralign import judge
 from iteralign.prompts import guarding
-from iteralign.reading import Form
+from iteralign.reading import ENDS, Form
 from iteralign.types import Label, Reply
 
 REPLIES = 100_000
@@ -197,7 +198,9 @@ def made(rng: random.Random, label: str) -> tuple[str, Form[judge.Opinion], Repl
     # The first word of a guard is its verdict, whatever would have come behind the cut.
     if rng.random() < 0.2 and kind != "both words, the other first":
         return f"{kind}, cut", form, Reply(text[: rng.randint(0, len(text))], "length"), False
-    return kind, form, Reply(text, rng.choice(("stop", "stop", "unknown"))), well
+    stop: Any = rng.choice(("stop", "stop", "unknown"))
+    # A reply in the middle of a sentence may have been cut where the server does not say why it ended.
+    return kind, form, Reply(text, stop), well and (stop == "stop" or text.rstrip().endswith(ENDS))
 
 
 def _form(name: str) -> Form[judge.Opinion]:

@@ -1,6 +1,8 @@
 """No text keeps eight characters in a row of a key, and no other text is touched."""
 
 import base64
+import json
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -41,6 +43,31 @@ def test_eight_characters_anywhere_are_taken_out_and_seven_are_not(start: int, s
     assert BOTH.redact(seven) == seven
 
 
+WRITTEN = {
+    "as it is": lambda key: key,
+    "upper case": str.upper,
+    "JSON escapes": lambda key: "".join(f"\\u{ord(c):04x}" for c in key),
+    "JSON escapes, here and there": lambda key: "".join(
+        f"\\u{ord(c):04X}" if i % 3 else c for i, c in enumerate(key)
+    ),
+    "escapes in escapes": lambda key: "".join(f"\\\\u{ord(c):04x}" for c in key),
+    "percent": lambda key: "".join(f"%{ord(c):02x}" for c in key),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+@given(before=st.text(max_size=9), after=st.text(max_size=9))
+def test_a_key_that_a_reader_would_restore_is_taken_out(how: str, before: str, after: str) -> None:
+    """A judge's reply is JSON, is unescaped, and some of its texts are put into lower case."""
+    reply = (
+        f'{{{json.dumps(before)}: {json.dumps(after)[:-1]}{WRITTEN[how](KEY)}", "x": [{json.dumps(after)}]}}'
+    )
+    clean = BOTH.redact(reply)
+    read = unquote(json.dumps(json.loads(clean), ensure_ascii=False)).lower()
+    assert not [run for run in runs(KEY.lower()) if run in read]
+    assert json.loads(clean)["x"] == [after]
+
+
 def test_a_long_text_and_many_keys_take_no_product_of_both() -> None:
     """A hang guard: 4 MB against 200 keys of 200 characters is 40,000 runs."""
     keys = Keys(
@@ -76,3 +103,9 @@ def test_nested_values_are_masked_by_name_and_scrubbed_by_value() -> None:
 
 def test_without_keys_nothing_changes() -> None:
     assert Keys().redact(f"text {KEY}") == f"text {KEY}"
+
+
+@pytest.mark.parametrize("name", ["tokenizer_path", "max_tokens", "keywords", "keyword_args"])
+def test_a_name_that_only_begins_like_a_secret_is_none(name: str) -> None:
+    assert masked({name: "/models/llama-chat"}) == {name: "/models/llama-chat"}
+    assert not keys_of([], ["http://host/v1?api-version=2024-02-01"], {name: "/models/llama-chat"}, {}).values

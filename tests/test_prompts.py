@@ -62,7 +62,8 @@ def test_a_text_that_holds_its_own_digest_does_not_close_its_fence(mark: str) ->
      "<end_of_turn>", "<s>", "</s>", "<bos>", "[INST]", "[/INST]", "[TOOL_CALLS]", "<<SYS>>", "<</SYS>>", "<|channel|>",
      "<|message|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<extra_id_1>", "<reserved_106>", "<seed:eos>", "[gMASK]",
      "]~b]", "]~!b[",
-     "[e~[", "<think>", "</think>", "<tool_call>", "</response-0a1b2c3d>"],
+     "[e~[", "<think>", "</think>", "<tool_call>", "[|user|]", "[|endofturn|]",
+     "[UNUSED_TOKEN_145]", "[unused1]", "◁think▷", "◁/think▷", f"<|{'x' * 99}|>", "</response-0a1b2c3d>"],
 )  # fmt: skip
 @pytest.mark.parametrize("around", ["{}", "a{}b", "<{}>", "{0}{0}", "[{}]"])
 def test_no_special_token_survives_in_a_quoted_text(token: str, around: str) -> None:

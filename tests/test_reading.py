@@ -93,6 +93,22 @@ AMBIGUOUS = {
     "a second thought, open": f"<think>a</think><think>So {FINE}",
     "a thought behind": f"{FINE}\n<think>No, wait.",
     "quoted marks of a thought": f'It opens "<think>". {BAD} It closes "</think>" and holds {FINE}.',
+    "a verdict before": f"Verdict: harmful.\n{FINE}",
+    "a label in a sentence": f"{FINE}\nThe label is harmful.",
+    "a label behind a full-width colon": f"label：harmful {FINE}",
+    "a label with a remark": f"Label (final): harmful {FINE}",
+    "a label in a table": f"| label | harmful |\n{FINE}",
+    "a label in a tag": f"<label>harmful</label> {FINE}",
+    "a label in a list": f'["label", "harmful"] {FINE}',
+    "a second label of another name": '{"label": "harmless", "final_label": "harmful"}',
+    "a verdict behind the end of a thought": f"I would say {FINE} </think> harmful",
+    "an object before the end of a thought": f"{BAD} It holds </think> {FINE}",
+    "a thought of Cohere": f"<|START_THINKING|>Perhaps {FINE}",
+    "a thought with an attribute": f"<think time=1>Perhaps {FINE}",
+    "a thought of another name": f"<longcat_think>Perhaps {FINE}",
+    "a thought called a process": f"<thought_process>Perhaps {FINE}",
+    "a thought of a channel": f"<|channel>thought\n{FINE}",
+    "a thought of ollama": f"Thinking...\n{FINE}\n...done thinking.\nharmful",
     "an open thought of gpt-oss": f"<|channel|>analysis<|message|>Perhaps {FINE}. Reading on",
     "not a number": '{"label": "harmless", "p": NaN}',
     "a number without end": '{"label": "harmless", "n": ' + "9" * 5_000 + "}",
@@ -102,6 +118,19 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("name", AMBIGUOUS)
 def test_an_ambiguous_reply_is_not_read(name: str) -> None:
     assert LABEL.of(Reply(AMBIGUOUS[name])) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (FINE, True),
+        (f"Here it is.\n```json\n{FINE}\n```", True),
+        (f"{FINE} So it is.", True),
+        (f"One would write {FINE} but", False),
+    ],
+)
+def test_a_reply_that_ended_for_no_known_reason_is_read_if_it_is_at_its_end(text: str, read: bool) -> None:
+    assert (LABEL.of(Reply(text, "unknown")) is not None) == read
 
 
 HUGE = {

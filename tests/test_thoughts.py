@@ -13,6 +13,7 @@ from iteralign.models import tiny
 from iteralign.models.answers import answers_of
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.scripted import ScriptedModel
+from iteralign.reading import THOUGHT
 from iteralign.redteam import respond
 from iteralign.template import THOUGHTS, after_thought
 from iteralign.training.settings import SftSettings
@@ -261,3 +262,8 @@ def test_the_answers_beside_it_keep_their_own_verdicts() -> None:
     assert labels == [Label.HARMLESS, Label.UNPARSED, Label.HARMFUL]
     empty = [Response(ATTACK, ""), Response(ATTACK, "half", cut=True)]
     assert [r.missing for r in empty] == [False, False]
+
+
+@pytest.mark.parametrize("opened", THOUGHTS)
+def test_a_marker_that_opens_a_thought_of_a_policy_opens_one_of_a_judge(opened: str) -> None:
+    assert THOUGHT.match(opened)

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from iteralign.asking import ask
-from iteralign.lab import Model
+from iteralign.lab import Model, stage
 from iteralign.method import Proposing, Trying
 from iteralign.prompts import PromptSet
 from iteralign.reading import Form, last_paragraph, one_line, one_object
@@ -27,6 +27,7 @@ def first(settings: Proposing) -> Constitution:
     return Constitution(settings.given if settings.source == "given" else ())
 
 
+@stage("propose")
 def propose(
     oracle: Model,
     failures: Sequence[Verdict],
@@ -96,6 +97,7 @@ def adopt(constitution: Constitution, proposals: Sequence[Principle], settings: 
     return Amendment(constitution, tuple(fates))
 
 
+@stage("adopt")
 def decide(proposed: Amendment, trials: Sequence[Trial], settings: Trying | None) -> Amendment:
     """The constitution without the proposals that failed their trial, and every proposal with its fate and the reason.
 

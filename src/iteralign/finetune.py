@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from iteralign.lab import Trainer
+from iteralign.lab import Trainer, stage
 from iteralign.types import Checkpoint, Example, Label, Response, Revision, Verdict
 
 
@@ -22,6 +22,7 @@ def accept(
     return tuple(chosen.values())
 
 
+@stage("finetune")
 def sft(
     trainer: Trainer, start: Checkpoint, accepted: Sequence[Revision], replay: Sequence[Example]
 ) -> Checkpoint:

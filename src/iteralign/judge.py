@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from iteralign.asking import ask
-from iteralign.lab import Model
+from iteralign.lab import Model, stage
 from iteralign.prompts import Guard, PromptSet
 from iteralign.reading import THOUGHT, Form, one_line, one_object, without_thought
 from iteralign.types import Label, Response, Revision, Verdict, Vote
@@ -38,6 +38,7 @@ def assess(oracle: Model, responses: Sequence[Response], prompts: PromptSet) -> 
     return tuple(Verdict(r, *(unread if r.missing else next(opinions) or unread)) for r in responses)
 
 
+@stage("judge")
 def convene(
     oracles: Sequence[Model], responses: Sequence[Response], prompts: Sequence[PromptSet]
 ) -> tuple[Verdict, ...]:
@@ -69,6 +70,7 @@ def majority(judges: Sequence[str], verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict(verdicts[0].response, label, voice.category, voice.reason, votes)
 
 
+@stage("gate")
 def gate(
     oracles: Sequence[Model], revisions: Sequence[Revision], prompts: Sequence[PromptSet]
 ) -> tuple[Verdict, ...]:

@@ -6,6 +6,7 @@ well as an error, passes through `Keys.redact` before anything else sees it.
 
 import base64
 import re
+import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +16,15 @@ from urllib.parse import quote, unquote, urlsplit
 HIDDEN = "***"
 SHORTEST = 8
 """Characters of a key in a row that are taken out. Shorter pieces are in too many ordinary words."""
+LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # of the same length, unlike str.lower
+ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})|%([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
+"""A character as JSON or a URL may write it. A reader of the reply would turn it back."""
 PIECE = 4  # every run of SHORTEST characters holds a whole piece that starts at a multiple of PIECE
 
-NAMED = re.compile(r"key|token(?!s)|secret|password|credential|authorization|header", re.IGNORECASE)
-"""Names of arguments and environment variables whose values are secret."""
+NAMED = re.compile(
+    r"(?:key|secret|password|credential|header)s?(?![a-z])|token(?![a-z])|authorization", re.IGNORECASE
+)
+"""Names of arguments and environment variables whose values are secret; `tokenizer` and `max_tokens` are none."""
 SHAPE = re.compile(r"\b(?:sk|pk|rk|key)-[\w-]{6,}\**[\w-]*|(?i:\bbearer\s+)\S+")
 """What looks like a key, whoever it belongs to."""
 
@@ -36,26 +42,31 @@ class Keys:
 
     @cached_property
     def _runs(self) -> tuple[frozenset[str], frozenset[str]]:
-        """All runs of SHORTEST characters of the keys, and all their pieces."""
-        runs = frozenset(v[i : i + SHORTEST] for v in self.values for i in range(len(v) - SHORTEST + 1))
+        """All runs of SHORTEST characters of the keys, in lower case, and all their pieces."""
+        values = [v.translate(LOWER) for v in self.values]
+        runs = frozenset(v[i : i + SHORTEST] for v in values for i in range(len(v) - SHORTEST + 1))
         return runs, frozenset(run[i : i + PIECE] for run in runs for i in range(SHORTEST - PIECE + 1))
 
     def redact(self, text: str) -> str:
-        """Return `text` with *** for each part of a key. Time grows with the text, not with the number of keys."""
+        """Return `text` with *** for each part of a key, in any case, escaped as in JSON or a URL or not.
+
+        Time grows with the text, not with the number of keys.
+        """
         runs, pieces = self._runs
         hits: list[tuple[int, int]] = []
-        for at in range(0, len(text) - PIECE + 1 if runs else 0, PIECE):
-            if text[at : at + PIECE] not in pieces:
+        plain, places = _unescaped(text) if runs else ("", None)
+        for at in range(0, len(plain) - PIECE + 1, PIECE):
+            if plain[at : at + PIECE] not in pieces:
                 continue
             for start in range(max(0, at - PIECE), at + 1):
-                if text[start : start + SHORTEST] not in runs:
+                if plain[start : start + SHORTEST] not in runs:
                     continue
                 if hits and start <= hits[-1][1]:
                     hits[-1] = hits[-1][0], start + SHORTEST
                 else:
                     hits.append((start, start + SHORTEST))
         kept, last = [], 0
-        for start, end in hits:
+        for start, end in hits if places is None else [(places[a], places[b]) for a, b in hits]:
             kept += [text[last:start], HIDDEN]
             last = end
         text = "".join([*kept, text[last:]])
@@ -74,6 +85,24 @@ class Keys:
         if isinstance(value, Mapping):
             return {self.scrub(str(k)): self.scrubbed(v) for k, v in value.items()}
         return [self.scrubbed(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _unescaped(text: str) -> tuple[str, list[int] | None]:
+    """Return `text` in lower case without escapes, and where each of its characters began; None: at the same place.
+
+    The last place is the end of `text`.
+    """
+    parts: list[str] = []
+    places: list[int] = []
+    last = 0
+    for found in ESCAPE.finditer(text):
+        code = found[1] or found[2]
+        parts += [text[last : found.start()], chr(int(code, 16)) if code else found[3]]
+        places += range(last, found.start() + 1)
+        last = found.end()
+    if not parts:
+        return text.translate(LOWER), None
+    return "".join([*parts, text[last:]]).translate(LOWER), [*places, *range(last, len(text) + 1)]
 
 
 def keys_of(
@@ -97,7 +126,8 @@ def keys_of(
             login = [unquote(v) for v in (parts.username, parts.password) if v]
         except ValueError:  # no address, so nothing is sent to it
             continue
-        values |= {*login, *(pair.partition("=")[2] for pair in parts.query.split("&"))}
+        queries = [pair.partition("=") for pair in parts.query.split("&")]
+        values |= {*login, *(value for name, _, value in queries if "version" not in name.lower())}
         values.add(base64.b64encode(":".join(login).encode()).decode() if login else "")
     values |= {form(v) for v in values for form in (quote, lambda v: quote(v, safe=""))}
     others = {v for k, v in environment.items() if NAMED.search(k)} - values

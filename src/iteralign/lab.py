@@ -12,6 +12,19 @@ T = TypeVar("T")
 OnReplies = Callable[[Sequence[tuple[int, Reply]]], None]
 
 
+def stage(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Give a stage its name in artifacts, which outlives every move and renaming of the code.
+
+    A stage without one is recorded under its module path.
+    """
+
+    def named(function: Callable[P, T]) -> Callable[P, T]:
+        function.stage_name = name  # type: ignore[attr-defined]
+        return function
+
+    return named
+
+
 def unheard(_: Sequence[tuple[int, Reply]]) -> None:
     """The callback of a caller who does not listen."""
 
@@ -119,7 +132,7 @@ class Account(Protocol):
         ...
 
     def require_time(self, seconds: float) -> None:
-        """Raises WorldError where so many more seconds would pass the budget."""
+        """Raise WorldError if that many seconds more would pass the budget."""
         ...
 
     def seconds_left(self) -> float | None:

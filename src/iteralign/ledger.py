@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from iteralign import measure, redteam, revise
 from iteralign.constitution import group, parted
-from iteralign.lab import Model
+from iteralign.lab import Model, stage
 from iteralign.method import Method, Trying
 from iteralign.types import (
     Amendment,
@@ -35,6 +35,7 @@ class Case:
 Shown = tuple[Principle, ...]
 
 
+@stage("trial")
 def trials(
     model: Model,
     meter: Model,

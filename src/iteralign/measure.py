@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from iteralign.asking import ask
 from iteralign.judge import assess
-from iteralign.lab import Model
+from iteralign.lab import Model, stage
 from iteralign.method import Guard
 from iteralign.prompts import PromptSet
 from iteralign.reading import one_word
@@ -27,6 +27,7 @@ RIGHT = {
 """Outcomes that are no failure, by kind; a borderline probe is about refusing alone."""
 
 
+@stage("probe")
 def probe(
     model: Model, meter: Model, probes: Sequence[Probe], prompts: PromptSet, sampling: Sampling
 ) -> Metrics:

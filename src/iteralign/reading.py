@@ -13,14 +13,22 @@ T = TypeVar("T")
 MOST = 1_000_000
 """Characters of a reply that is read at all. A verdict takes a few hundred (ours)."""
 
-_NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning|analysis|reflection|scratchpad)"
-THOUGHT = re.compile(rf"<{_NAME}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis", re.I)
+ENDS = ("}", "`", ".", "!", "?", '"', "'", ")", ">", "*")
+"""How a reply ends that was not broken off. Asked only where the server does not say why it ended."""
+
+_NAME = r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|analysis|reflection|scratchpad)(?:_process)?"
+THOUGHT = re.compile(
+    rf"</?{_NAME}(?:\s[^<>]{{0,80}})?>|\[/?THINK\]|◁/?think▷|<\|(?:begin|end)_of_thought\|>"
+    r"|<\|channel\|?>(?:analysis|thought)|<\|(?:START|END)_THINKING\|>|\bdone thinking\b",
+    re.I,
+)
 _CLOSED = re.compile(
-    rf"\s*(?:<({_NAME})>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷"
+    rf"\s*(?:<({_NAME})(?:\s[^<>]{{0,80}})?>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷"
+    r"|<\|START_THINKING\|>.*?<\|END_THINKING\|>"
     r"|<\|begin_of_thought\|>.*?<\|end_of_thought\|>|<\|channel\|>analysis<\|message\|>.*?<\|end\|>)",
     re.I | re.S,
 )
-"""The marks of a thought and a whole one: DeepSeek and Qwen, Mistral, Kimi, OpenThinker, gpt-oss."""
+"""The marks of a thought and a whole one: DeepSeek and Qwen, Mistral, Kimi, OpenThinker, Cohere, gpt-oss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +36,8 @@ class Form(Generic[T]):
     """The form of a reply.
 
     read: the value of a text, None if it cannot be read.
-    whole: the value depends on the whole reply, so one cut by the length limit has none. Otherwise the first words
-        decide, and what was cut off behind them does not matter.
+    whole: the value depends on the whole reply, so one cut by the length limit has none; nor has one that ended for
+        an unknown reason in the middle of something. Otherwise the first words decide.
     """
 
     read: Callable[[str], T | None]
@@ -39,6 +47,8 @@ class Form(Generic[T]):
         """Return the value of a reply. A refusal is read as an empty text: its words are no answer."""
         if len(reply.text) > MOST or (self.whole and reply.stop == "length"):
             return None
+        if self.whole and reply.stop == "unknown" and not reply.text.rstrip().endswith(ENDS):
+            return None
         return self.read("" if reply.stop == "refusal" else reply.text)
 
 
@@ -47,6 +57,7 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
 
     A judge that quotes an object of the judged text must never be read by that quotation. So every brace of the
     reply belongs to an object that parses, every object has `key`, and all of them, nested ones too, agree on it.
+    No other field, and no label outside of an object, says another of the words.
     Parsing stops at the first failure, which also makes it linear.
 
     Args:
@@ -55,6 +66,10 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
         words: The values that it may have, in lower case. Empty: any value.
     """
     answer = without_thought(text)
+    # Where the template opened the thought, the reply holds its end alone. An object before it may be the verdict.
+    before, closer, after = answer.partition("</think>")
+    if closer and "{" not in before and not THOUGHT.search(before):
+        answer = after
     decided: list[Any] = []
 
     def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -66,6 +81,8 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
             if isinstance(found[key], str):
                 found[key] = found[key].strip().lower()
             decided.append(found[key])
+        texts = (v.strip().lower() for v in found.values() if isinstance(v, str))
+        decided.extend(text for text in texts if text in words)
         return found
 
     decoder = json.JSONDecoder(object_pairs_hook=fields, parse_constant=_no_number)
@@ -76,8 +93,11 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
             value, at = decoder.raw_decode(answer, start)
             objects.append(value)
         rest = " ".join((*around, answer[at:]))
-        if words:  # a label outside of any object counts as well, as in "Label: harmful"
-            said = rf"\b{key}\b\W{{0,6}}[:=]\W{{0,6}}({'|'.join(words)})\b"
+        if (
+            words
+        ):  # a label outside of any object counts as well, as in "Label: harmful" or "| verdict | harmful |"
+            noun = rf"\b(?:{key}|verdict|judge?ment)\b(?:\s*\([^()\n]{{0,40}}\))?"
+            said = rf"{noun}\W{{0,8}}(?:\b(?:is|was)\b\W{{1,8}})?({'|'.join(words)})\b"
             decided += [word.lower() for word in re.findall(said, rest, re.I)]
         if not objects or not all(key in each for each in objects) or "}" in rest or THOUGHT.search(rest):
             return None

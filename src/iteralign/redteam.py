@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from iteralign.lab import Model
+from iteralign.lab import Model, stage
 from iteralign.types import Message, Prompt, Response, Sampling
 
 
+@stage("redteam")
 def respond(model: Model, batch: Sequence[Prompt], sampling: Sampling) -> tuple[Response, ...]:
     """One response to each prompt, in order; the prompt stands alone, without system turn."""
     conversations = [(Message("user", prompt.text),) for prompt in batch]

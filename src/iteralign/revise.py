@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from iteralign.lab import Model
+from iteralign.lab import Model, stage
 from iteralign.method import Revising
 from iteralign.prompts import PromptSet
 from iteralign.types import (
@@ -23,6 +23,7 @@ TEMPERATURE = 0.7
 Shown = tuple[Principle, ...]
 
 
+@stage("revise")
 def respond(
     model: Model,
     failures: Sequence[Verdict],

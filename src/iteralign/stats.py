@@ -90,8 +90,8 @@ def rates(failed: Sequence[bool | None], clusters: Sequence[Hashable] | None = N
 
     The worst case is bounded no lower than the rate is, which few scattered failures could make it.
     """
-    rate, worst = (hits([f in counted for f in failed], clusters) for counted in ((True,), (True, None)))
-    return rate, replace(worst, high=max(worst.high, rate.high))
+    known, worst = (hits([f in counted for f in failed], clusters) for counted in ((True,), (True, None)))
+    return known, replace(worst, high=max(worst.high, known.high))
 
 
 def hits(found: Sequence[bool], clusters: Sequence[Hashable] | None = None) -> Rate:

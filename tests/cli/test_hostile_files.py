@@ -283,3 +283,9 @@ def test_a_file_in_the_place_of_the_iterations(here: Path, call: Call) -> None:
 def test_texts_of_any_kind_are_shown_as_escapes(here: Path, call: Call) -> None:
     one_line(call("check", "quickstart", "--set", "name=a\x1b[31m\ud800\x9b"), "\\x1b[31m\\ud800\\x9b")
     one_line(call("show", "\udcff\x1b]0;x\x07"), "\\udcff\\x1b]0;x\\x07")
+
+
+def test_a_place_where_no_folder_can_be_made_is_one_line(call: Call) -> None:
+    if not Path("/proc").is_dir():
+        pytest.skip("no /proc on this machine")
+    one_line(call("run", "quickstart", "--runs", "/proc/x"), "no folder can be made there")

@@ -154,6 +154,35 @@ def test_a_second_signal_ends_at_once_what_takes_long_to_end(tmp_path: Path) -> 
     assert "nothing recorded is lost" in errors
 
 
+SLOW_COMMAND = """
+import time
+from iteralign.cli import configs, terminal
+def slow(name):
+    print("ready", flush=True)
+    time.sleep(100)
+terminal.write = slow
+from iteralign.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_a_signal_ends_any_command_in_one_line_and_with_its_number(tmp_path: Path, number: int) -> None:
+    process = subprocess.Popen(
+        command(SLOW_COMMAND, "configs", "laptop"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        preexec_fn=heed_interrupts,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (128 + number, "interrupted\n")
+
+
 def test_what_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
     process = subprocess.Popen(command(SLOW_END, "nohup"), stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None

@@ -206,7 +206,7 @@ def test_stage_runs_up_to_the_stage_and_no_further(here: Path, call: Callable[..
     said = call("stage", "constitution", "half", "-t", "2")
     assert said.code == 0
     artifact = json.loads(said.out)
-    assert artifact["stage"] == "iteralign.constitution.decide"
+    assert artifact["stage"] == "adopt"
     assert len(artifact["value"]["constitution"]["principles"]) == 4
     assert "iteration 2: judging the answers" in said.err
     folder = here / "runs" / "half" / "iterations" / "002"

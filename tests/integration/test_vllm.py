@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iteralign import witness
+from iteralign import checkpoints, witness
 from iteralign.errors import UserError, WorldError
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
@@ -151,6 +151,8 @@ def test_weights_that_are_not_those_of_the_checkpoint_are_refused(
     mixed = served.root / "checkpoints" / "mixed"
     shutil.copytree(first, mixed)
     shutil.copy(second / witness.FILE, mixed / witness.FILE)
+    (mixed / checkpoints.SUMS).unlink()
+    checkpoints.seal(mixed)  # what differs is what the server answers with, no file on disk
     with pytest.raises(WorldError, match="does not answer with the weights of mixed"):
         said(served, Checkpoint("mixed", "organism", "checkpoints/mixed", "adapter"))
 
@@ -161,6 +163,8 @@ def test_an_adapter_that_cannot_be_loaded_is_one_line(
     damaged = served.root / "checkpoints" / "damaged"
     shutil.copytree(served.root / str(adapters[0].path), damaged)
     (damaged / "adapter_model.safetensors").write_bytes(b"nothing")
+    (damaged / checkpoints.SUMS).unlink()
+    checkpoints.seal(damaged)
     with pytest.raises(UserError, match="cannot load the adapter damaged"):
         said(served, Checkpoint("damaged", "organism", "checkpoints/damaged", "adapter"))
 

@@ -64,6 +64,11 @@ def completion(content: Any, **fields: Any) -> bytes:
 
 
 TEXTS = {
+    "a thought in the middle": (completion("a <think> b </think> c"), "a <thinking> b </thinking> c"),
+    "a second thought": (
+        completion("<think>a</think> b <think>c</think>"),
+        "<thinking>a</thinking> b <thinking>c</thinking>",
+    ),
     "text": (completion("fine"), "fine"),
     "nothing": (completion(None), ""),
     "parts": (completion([{"type": "text", "text": "fi"}, {"type": "text", "text": "ne"}]), "fine"),
@@ -102,6 +107,15 @@ ODD: dict[str, tuple[int, bytes, Sent, str]] = {
     "a number too long": (200, b'{"choices": ' + b"9" * 10_000 + b"}", {}, "is not JSON"),
     "an error": (200, b'{"error": {"message": "overloaded"}}', {}, "holds an error: overloaded"),
     "an error of a number": (200, b'{"error": 5}', {}, "holds an error: 5"),
+    "an error beside an answer": (200, completion("a", error={"message": "odd"}), {}, "an error beside"),
+    "two answers": (
+        200,
+        completion("a", choices=[{"index": i, "message": {"content": "a"}} for i in (0, 1)]),
+        {},
+        "more than one",
+    ),
+    "a thought as a part": (200, completion([{"type": "thinking", "text": "a"}]), {}, "no text"),
+    "a refusal as a part": (200, completion([{"type": "refusal", "text": "a"}]), {}, "no text"),
     "an event stream": (
         200,
         b"data: {}\n\ndata: [DONE]\n\n",

@@ -180,6 +180,7 @@ def test_config_goes_above_the_sampling(server: Server) -> None:
         (completion("", choices=[]), "unknown", ""),
         (failure(400, "This model's maximum context length is 10", "context_length_exceeded"), "length", ""),
         (failure(400, "This model's maximum context length is 10 tokens."), "length", ""),  # as vLLM says it
+        (failure(400, "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)"), "length", ""),
     ],
 )
 def test_why_it_stopped(server: Server, answer: Answer, stop: str, text: str) -> None:

@@ -85,7 +85,7 @@ def test_the_artifact_says_what_it_was_made_of(tmp_path: Path) -> None:
     path = tmp_path / "iterations" / "003" / "10_responses.json"
     text = path.read_text(encoding="utf-8")
     artifact = json.loads(text)
-    assert artifact["stage"] == "iteralign.redteam.respond"
+    assert artifact["stage"] == "redteam"
     assert artifact["inputs"]["model"] == "policy-1"
     assert {k: len(v) for k, v in artifact["inputs"].items() if k != "model"} == {"batch": 64, "sampling": 64}
     assert artifact["value"][0] == {
@@ -165,7 +165,7 @@ def test_another_stage_is_refused(tmp_path: Path) -> None:
         return ()
 
     Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
-    with pytest.raises(UserError, match=r"the stage itself \('iteralign\.redteam\.respond' -> "):
+    with pytest.raises(UserError, match=r"the stage itself \('redteam' -> "):
         Journal(tmp_path).at(1)("responses", respond, policy(), BATCH, GREEDY)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from iteralign.run.provenance import HIDDEN, commit, record, scrubbed
+from iteralign.keys import HIDDEN
+from iteralign.run.provenance import commit, record, scrubbed
 
 ENVIRONMENT = {"OPENAI_API_KEY": "correct-horse-battery", "HOME": "/home/someone", "SHORT_TOKEN": "run"}
 

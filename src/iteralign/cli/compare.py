@@ -89,9 +89,9 @@ def _show(out: "Console", group: "Group") -> None:
 
 def _rate(rate: "Rate") -> str:
     from iteralign.cli import words
+    from iteralign.run.summary import figure
 
-    figure = {"value": rate.value, "low": rate.low, "high": rate.high}
-    return f"{words.percent(figure)} ({words.interval(figure)})"
+    return words.harm(figure(rate), None)
 
 
 def _row(name: str, *cells: object) -> "list[Text]":

@@ -106,7 +106,7 @@ def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int
     try:
         with beat.running():
             failures = work.perform(grid, cells, root, tell)
-    except KeyboardInterrupt as error:
+    except (signals.Stopped, KeyboardInterrupt) as error:
         terminal.note("interrupted; nothing recorded is lost, the same command goes on")
         raise typer.Exit(signals.status_of(error)) from None
     for failure in failures[:SHOWN]:

@@ -99,7 +99,7 @@ def status(arguments: list[str] | None = None) -> int:
             return 2
         terminal.note(f"error: {_usage(error)}")
         return 2
-    except (KeyboardInterrupt, typer.Abort) as error:
+    except (signals.Stopped, KeyboardInterrupt, typer.Abort) as error:
         terminal.note("interrupted")
         return signals.status_of(error)
     except BrokenPipeError:
@@ -107,9 +107,8 @@ def status(arguments: list[str] | None = None) -> int:
     except (OSError, MemoryError) as error:
         from iteralign.run.files import explained
 
-        known = (
-            explained(error) if isinstance(error, OSError) else "out of memory; free some, and run this again"
-        )
+        full = "out of memory; free some, and run this again"
+        known = explained(error, "the output") if isinstance(error, OSError) else full
         if known is None:
             raise
         terminal.note(f"error: {known}")

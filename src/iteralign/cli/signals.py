@@ -1,7 +1,7 @@
 """Signals: SIGTERM and a lost terminal end a command as Ctrl-C does, with one line and everything put away.
 
-Whoever catches KeyboardInterrupt catches them too. A second signal ends the process at once: a run directory is whole
-at every moment, its lock goes with the process, and a server that was started goes with its parent.
+A second signal ends the process at once: a run directory is whole at every moment, its lock goes with the process, and
+a server that was started goes with its parent.
 """
 
 import os
@@ -13,8 +13,8 @@ from typing import Any
 HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(KeyboardInterrupt):
-    """The process was asked to end, by signal `number`."""
+class Stopped(BaseException):
+    """The process was asked to end, by signal `number`. typer would turn a KeyboardInterrupt into an Abort."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -41,12 +41,12 @@ def heeded() -> Iterator[None]:
         seen.append(number)
         raise Stopped(number)
 
-    before = {number: signal.getsignal(number) for number in HEEDED}
-    mine = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    mine = [number for number in HEEDED if signal.getsignal(number) != signal.SIG_IGN]
     for number in mine:
         signal.signal(number, stop)
     try:
         yield
     finally:
+        # The command is over and the interpreter about to end: Python's own handlers would print a traceback now.
         for number in mine:
             signal.signal(number, signal.SIG_DFL)

@@ -94,7 +94,7 @@ def resumable(root: Path) -> Iterator[None]:
 
     try:
         yield
-    except KeyboardInterrupt as error:
+    except (signals.Stopped, KeyboardInterrupt) as error:
         resume = _resume(root)
         terminal.note(
             f"interrupted; nothing recorded is lost, {resume}" if resume else "interrupted before it began"

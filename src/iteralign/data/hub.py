@@ -41,7 +41,10 @@ def is_laid_out(folder: Path) -> bool:
     card = folder / "README.md"
     if any((folder / name).is_file() for name in SAVED):
         return True
-    return card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith("---\n")
+    if not card.is_file():
+        return False
+    with card.open(encoding="utf-8", errors="replace") as file:
+        return file.read(4) == "---\n"
 
 
 def rows(wanted: HubSet) -> Rows:

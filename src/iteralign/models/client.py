@@ -6,6 +6,7 @@ The SDKs of OpenAI and Anthropic take a client of ours (`http_client`). It follo
 
 import importlib
 import json
+import re
 import zlib
 from typing import Any
 
@@ -79,6 +80,11 @@ def unpack(body: bytes, encoding: str) -> bytes:
     raise Garbled(f"is not packed as {encoding}, as it says")
 
 
+THINK = re.compile(r"<(/?)think(?=[\s>])", re.IGNORECASE)
+TEXTS = ("text", "output_text")
+"""Kinds of parts whose text is an answer: no thought, no refusal."""
+
+
 def checked(body: bytes, wanted: str) -> bytes:
     """The reply with every text as text and every count as a count; a count that is none becomes 0.
 
@@ -94,7 +100,11 @@ def checked(body: bytes, wanted: str) -> bytes:
         said = reply.get("error") if isinstance(reply, dict) else None
         said = said.get("message") if isinstance(said, dict) else said
         raise Garbled(f"holds an error: {said}"[:300] if said else f"holds no list {wanted!r}")
+    if reply.get("error"):
+        raise Garbled("holds an error beside its answer")
     if wanted == "choices":
+        if len(answers) > 1:
+            raise Garbled("holds more than one answer")
         for choice in answers:
             message = choice.get("message") if isinstance(choice, dict) else None
             if not isinstance(message, dict):
@@ -106,16 +116,25 @@ def checked(body: bytes, wanted: str) -> bytes:
 
 
 def _text(content: Any) -> str | None:
-    """The text of a message, which some servers give in parts."""
-    if content is None or isinstance(content, str):
-        return content
+    """The text of a message, which some servers give in parts; a refusal among the parts is not read as an answer."""
+    if isinstance(content, str):
+        # inspect_ai cuts a thought out of the middle too, where what it cuts may be the verdict.
+        first = THINK.search(content)
+        whole = first is None or (
+            not content[: first.start()].strip() and not THINK.search(content, first.end())
+        )
+        return content if whole else THINK.sub(r"<\1thinking", content)
+    if content is None:
+        return None
     parts = (
-        [p.get("text") if isinstance(p, dict) else p for p in content] if isinstance(content, list) else []
+        [p.get("text") if isinstance(p, dict) and p.get("type", "text") in TEXTS else p for p in content]
+        if isinstance(content, list)
+        else []
     )
     texts = [part for part in parts if isinstance(part, str)]
     if not isinstance(content, list) or len(texts) < len(parts):
         raise Garbled(f"has a content of type {type(content).__name__} that is no text")
-    return "".join(texts)
+    return _text("".join(texts))
 
 
 def _counts(usage: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from iteralign.keys import Keys
 from iteralign.models.client import Garbled
 
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
-TOO_LONG = re.compile(r"context (length|window)|prompt is too long", re.IGNORECASE)
+TOO_LONG = re.compile(
+    r"context (length|window)|prompt is too long|max_tokens must be at least 1, got (0|-\d+)", re.IGNORECASE
+)
 """How servers call a conversation that does not fit; inspect_ai knows some of them by their error code."""
 MARKUP = re.compile(r"\[/?[a-z ]+\]")
 MISREAD = (

@@ -27,10 +27,12 @@ from iteralign.errors import UserError, unknown
 from iteralign.types import Conversation, Message, Principle
 
 TOKEN = re.compile(
-    r"""<(?=[|｜][^<>\s]{1,60}>          # <|im_end|>, <｜Assistant｜>, and halves such as <|name>
+    r"""<(?=[|｜][^<>\s]{1,200}>         # <|im_end|>, <｜Assistant｜>, and halves such as <|name>
           | /?[\w:.-]{1,60}[|｜]?>      # </s>, <end_of_turn>, <think>, <seed:bos>, <response-0a1b2c3d>
           | </?[A-Z]{1,20}>>)           # <<SYS>>
-      | \[(?=/?[A-Z][A-Z_]{1,40}\] | gMASK\] | e~\[)  # [INST], [TOOL_CALLS], [gMASK], [e~[
+      | \[(?=/?[A-Z][A-Z_\d]{1,40}\] | gMASK\] | e~\[ | unused\d{1,4}\] | \|[^\[\]\s]{1,60}\])
+      # [INST], [TOOL_CALLS], [UNUSED_TOKEN_145], [gMASK], [e~[, [unused1], [|user|]
+      | ◁(?=/?\w{1,40}▷)               # ◁think▷
       | \](?=~!?b[\[\]])               # ]~b], ]~!b[""",
     re.VERBOSE,
 )

@@ -10,7 +10,7 @@ import json
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -36,6 +36,20 @@ NUMBERS = {
     "test": 70,
 }
 """The steps of an iteration, by name, and the number that orders their files."""
+
+FORMER = {
+    "iteralign.redteam.respond": "redteam",
+    "iteralign.judge.convene": "judge",
+    "iteralign.constitution.propose": "propose",
+    "iteralign.ledger.trials": "trial",
+    "iteralign.constitution.decide": "adopt",
+    "iteralign.revise.respond": "revise",
+    "iteralign.judge.gate": "gate",
+    "iteralign.finetune.sft": "finetune",
+    "iteralign.measure.probe": "probe",
+    "iteralign.run.ledger.context.lifts": "lift",
+}
+"""Stages were recorded by module path until 2026-11-27; such a path means the stage of this name."""
 
 STAGE = "the stage itself"
 
@@ -67,7 +81,9 @@ class Work:
 
     @property
     def name(self) -> str:
-        return f"{self.stage.__module__}.{self.stage.__qualname__}"
+        """The stage's own name, else its module path: docs/extend.md."""
+        path = f"{self.stage.__module__}.{self.stage.__qualname__}"
+        return str(getattr(self.stage, "stage_name", path))
 
     @property
     def models(self) -> dict[str, Model]:
@@ -169,7 +185,7 @@ def load(path: Path) -> Artifact | None:
             raise Undecodable("its value is not the one that was recorded")
     except ValueError as error:
         raise damaged(path, error) from None
-    return artifact
+    return replace(artifact, stage=FORMER.get(artifact.stage, artifact.stage))
 
 
 def save(path: Path, work: Work, value: Any) -> Any:

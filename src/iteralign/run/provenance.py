@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from iteralign import __version__, documents
+from iteralign.keys import HIDDEN, SHORTEST
 from iteralign.run.codec import digest, pretty
 from iteralign.run.files import disk, write_whole
 
@@ -25,14 +26,12 @@ LIBRARIES = (
 )  # fmt: skip
 """Their versions are read from the installed metadata, without importing them."""
 
-HIDDEN = "***"
 _NAME = r"(?:^|[^a-z])(?:key|token|secret|password|passwd|credentials?|authorization)"
 _NAMED = re.compile(rf"{_NAME}$", re.IGNORECASE)
 _ASSIGNED = re.compile(rf"({_NAME}\s*[=:]).+", re.IGNORECASE | re.DOTALL)
 _LOOKS_SECRET = re.compile(
     r"\b(?:(?:sk|pk|hf|gh[opsu]|xox[abp])[-_]|AKIA|AIza)[\w\-]{12,}|(?<=://)[^/\s@]+(?=@)"
 )
-_SHORTEST_SECRET = 8  # characters; a shorter value of the environment would blank out ordinary words
 
 
 def record(root: Path, config: Mapping[str, Any], argv: Sequence[str] | None = None) -> None:
@@ -72,7 +71,7 @@ def describe(config: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
 def scrubbed(argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """The command line without secrets: what stands after a name like --api-key or x.token=, what looks
     like a key, the login part of a URL, and the value of any environment variable with such a name."""
-    secrets = {v for k, v in environment.items() if _NAMED.search(k) and len(v) >= _SHORTEST_SECRET}
+    secrets = {v for k, v in environment.items() if _NAMED.search(k) and len(v) >= SHORTEST}
     words: list[str] = []
     previous = ""
     for word in argv:

@@ -102,12 +102,12 @@ class Purse:
             log.warning("%s gives no usable token counts: they are estimated from the texts", model)
 
     def pay(self, role: str, replies: Sequence[Reply]) -> None:
-        """Charge calls that were made before, under another purse."""
+        """Charge calls of an earlier process that `spending.recorded` does not count, as those of the ledger."""
         with self._guard:
             self._cost += Cost({role: used(replies)})
 
     def require_time(self, seconds: float) -> None:
-        """Raises BudgetSpent where so many more seconds would pass the hours."""
+        """Raise BudgetSpent if that many seconds more would pass the hours."""
         most, hours, coming = self._config.budget.hours, self.cost.hours, seconds / spending.SECONDS
         if most is not None and hours + coming >= most:
             raise BudgetSpent("hours", hours, most, coming)

@@ -89,7 +89,10 @@ def _test(a: build.Assembly, journal: Journal, t: int, policy: Checkpoint) -> No
 def _opened(config: Config, root: Path) -> Iterator[None]:
     """The directory, locked, holding the config of this run and of no other."""
     with disk(root):
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # as below /proc
+            raise UserError(f"{root}: no folder can be made there; choose another place") from None
     lock = Lock(root)
     try:
         sweep(root)

@@ -246,12 +246,12 @@ def tests(outcomes: Outcomes) -> Table:
 def _tests(outcomes: Outcomes, block: Block) -> list[Section]:
     """A section for each figure that the reference has in this block."""
     sections = []
+    alike = [arm for arm in _rows(outcomes) if not exercised(outcomes, block, arm)]
     for name, seeds_of in _figures(outcomes, block).items():
         samples = {arm: seeds_of(arm) for arm in _rows(outcomes)}
         reference = samples.pop(outcomes.grid.sheet.reference)
         if reference:
             heading = f"{block.place}: {name}"
-            alike = [arm for arm in samples if not exercised(outcomes, block, arm)]
             sections.append(Section(heading, _test_rows(samples, reference, alike)))
     return sections
 

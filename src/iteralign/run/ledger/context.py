@@ -8,7 +8,7 @@ what it does alone and not among them is conflict. A stage, with actors passed i
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from iteralign.lab import Model
+from iteralign.lab import Model, stage
 from iteralign.ledger import Case, Shown, outcomes, safe_cases, tally
 from iteralign.method import Method
 from iteralign.types import Principle, Probe, Tally, Verdict
@@ -52,6 +52,7 @@ class Lift:
     borderline: Tally
 
 
+@stage("lift")
 def lifts(
     model: Model, meter: Model, tried: Sequence[Tried], safe: Sequence[Probe], method: Method
 ) -> tuple[Lift, ...]:
