@@ -79,6 +79,9 @@ SHAPES: dict[str, tuple[str, str | bytes, list[str], list[str], dict[str, int]]]
     "blank rows": ("a.csv", f"id,prompt\n1,{TWO[0]}\n2, \n3,{TWO[1]}\n", TWO, [], {"blank": 1}),
 }  # fmt: skip
 REFUSED: dict[str, tuple[str, str | bytes, str]] = {
+    "dialogues in a plain text": ("a.txt", "\n\nHuman: Name a tree.\n\nAssistant: Oak.\n" * 3, "it holds dialogues"),
+    "a list whose first line is one word": ("a.csv", f"spill\n{TWO[0]}\n{TWO[1]}\n", "a prompt? set field"),
+    "a header above a list of texts": ("a.txt", f"prompt\n{TWO[0]}\n{TWO[1]}\n", "take it out, or name the file .csv"),
     "UTF-16 without a mark": ("a.txt", "Name a tree.\n".encode("utf-16-le"), "UTF-16 without a mark"),
     "UTF-16 without a mark, big": ("a.csv", "prompt\nName a tree.\n".encode("utf-16-be"), "save it as UTF-8"),
     "UTF-16 in JSON": ("a.json", '["a"]'.encode("utf-16-le"), "UTF-16 without a mark"),

@@ -215,7 +215,17 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def _txt(data: bytes, _: Sequence[str]) -> Table:
-    return Table(tuple(line for _, line in _lines(data)))
+    lines = tuple(line for _, line in _lines(data))
+    if len(lines) > 1 and plain(lines[0]) in HEADS:
+        raise Mismatch(
+            f"its first line {lines[0]!r} reads like the name of a column: take it out, or name the file .csv"
+        )
+    if {"Human", "Assistant"} <= {line.partition(":")[0] for line in lines if ":" in line}:
+        raise Mismatch(
+            'it holds dialogues (lines begin with "Human:" and "Assistant:"): save one transcript a row as JSON lines, '
+            '{"transcript": "…"}, named .jsonl'
+        )
+    return Table(lines)
 
 
 def _jsonl(data: bytes, _: Sequence[str]) -> Table:
@@ -301,7 +311,7 @@ def _is_header(head: Sequence[str], names: Sequence[str]) -> bool:
             "field to the column of the prompts"
         )
     known = any(plain(cell) in HEADS for cell in named)
-    if len(head) == 1 and not known and not IDENTIFIER.fullmatch(head[0]):
+    if len(head) == 1 and not known and "_" not in head[0]:
         raise Mismatch(
             "is its first line the name of the column, or a prompt? set field to the column, or put the line "
             "'prompt' above it"
