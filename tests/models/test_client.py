@@ -64,6 +64,13 @@ def completion(content: Any, **fields: Any) -> bytes:
 
 
 TEXTS = {
+    "a thought at the start": (completion("<think>a</think> b"), "b"),
+    "a thought at the start, in parts": (completion(["\n<think>a", "</think>b"]), "b"),
+    "a thought in the thought": (
+        completion("<think>a <think>b</think> c"),
+        "<thinking>a <thinking>b</thinking> c",
+    ),
+    "a thought that is not opened": (completion("a</think> b"), "a</thinking> b"),
     "a thought in the middle": (completion("a <think> b </think> c"), "a <thinking> b </thinking> c"),
     "a second thought": (
         completion("<think>a</think> b <think>c</think>"),

@@ -119,11 +119,9 @@ def _text(content: Any) -> str | None:
     """The text of a message, which some servers give in parts; a refusal among the parts is not read as an answer."""
     if isinstance(content, str):
         # inspect_ai cuts a thought out of the middle too, where what it cuts may be the verdict.
-        first = THINK.search(content)
-        whole = first is None or (
-            not content[: first.start()].strip() and not THINK.search(content, first.end())
-        )
-        return content if whole else THINK.sub(r"<\1thinking", content)
+        # Only one whole thought at the very start is left to it.
+        leads = content.lstrip().startswith("<think") and [m[1] for m in THINK.finditer(content)] == ["", "/"]
+        return content if leads else THINK.sub(r"<\1thinking", content)
     if content is None:
         return None
     parts = (
