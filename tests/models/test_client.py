@@ -97,6 +97,14 @@ def test_what_is_text_is_a_reply(server: Any, faulty: ModuleType, name: str) -> 
     assert (reply.text, len(ledger.settled), ledger.failed) == (text, 1, [])
 
 
+@pytest.mark.parametrize("beside", [[], [{"type": "text", "text": "fine"}]])
+def test_a_refusal_among_the_parts_is_a_refusal(server: Any, faulty: ModuleType, beside: list[Sent]) -> None:
+    body = completion([*beside, {"type": "refusal", "refusal": "I cannot."}])
+    reply, ledger, _ = ask(server(200, body), faulty)
+    assert reply is not None
+    assert (reply.text, reply.stop, ledger.failed) == ("I cannot.", "refusal", [])
+
+
 ODD: dict[str, tuple[int, bytes, Sent, str]] = {
     "a number": (200, completion(5), {}, "type int"),
     "an object": (200, completion({"label": "harmless"}), {}, "type dict"),
