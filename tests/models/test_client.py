@@ -70,11 +70,7 @@ TEXTS = {
         completion("<think>a <think>b</think> c"),
         "<thinking>a <thinking>b</thinking> c",
     ),
-    "a thought that is not opened": (completion("a</think> b"), "a</think> b"),
-    "a thought that is opened by another name": (
-        completion("a <thinking> b </think> c"),
-        "a <thinking> b </thinking> c",
-    ),
+    "a thought that is not opened": (completion("a</think> b"), "a</thinking> b"),
     "a thought in the middle": (completion("a <think> b </think> c"), "a <thinking> b </thinking> c"),
     "a second thought": (
         completion("<think>a</think> b <think>c</think>"),

@@ -133,9 +133,9 @@ def _text(content: Any) -> str | None:
     """The text of a message, which some servers give in parts. Raises Garbled where a part is no text."""
     if isinstance(content, str):
         # inspect_ai cuts a thought out of the middle too, where what it cuts may be the verdict.
-        # It is left one whole thought at the very start, and an end alone, which it does not cut.
+        # Only one whole thought at the very start is left to it.
         leads = content.lstrip().startswith("<think") and [m[1] for m in THINK.finditer(content)] == ["", "/"]
-        return content if leads or "<think" not in content else THINK.sub(r"<\1thinking", content)
+        return content if leads else THINK.sub(r"<\1thinking", content)
     if content is None:
         return None
     parts = (
