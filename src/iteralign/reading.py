@@ -19,16 +19,26 @@ ENDS = ("}", "`", ".", "!", "?", '"', "'", ")", ">", "*")
 _NAME = r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|analysis|reflection|scratchpad)(?:_process)?"
 THOUGHT = re.compile(
     rf"</?{_NAME}(?:\s[^<>]{{0,80}})?>|\[/?THINK\]|◁/?think▷|<\|(?:begin|end)_of_thought\|>"
-    r"|<\|channel\|?>(?:analysis|thought)|<\|(?:START|END)_THINKING\|>|\bdone thinking\b",
+    r"|<\|channel\|?>(?:analysis|thought)|<channel\|>|<\|(?:START|END)_THINKING\|>|\bdone thinking\b",
     re.I,
 )
 _CLOSED = re.compile(
     rf"\s*(?:<({_NAME})(?:\s[^<>]{{0,80}})?>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷"
-    r"|<\|START_THINKING\|>.*?<\|END_THINKING\|>"
+    r"|<\|START_THINKING\|>.*?<\|END_THINKING\|>|<\|channel>thought\b.*?<channel\|>"
     r"|<\|begin_of_thought\|>.*?<\|end_of_thought\|>|<\|channel\|>analysis<\|message\|>.*?<\|end\|>)",
     re.I | re.S,
 )
-"""The marks of a thought and a whole one: DeepSeek and Qwen, Mistral, Kimi, OpenThinker, Cohere, gpt-oss."""
+"""The marks of a thought and a whole one: DeepSeek and Qwen, Mistral, Kimi, OpenThinker, Cohere, gpt-oss, Gemma."""
+
+_SAID = (
+    r"(?<![^\W_])(?:{0}|verdict|judge?ment|conclusion|final|answer(?=\s*[:：=]))\b(?:\s*\([^()\n]{{0,40}}\))?"
+    # A few words up to a colon or a verb, unless they ask or deny: "the verdict on whether it is harmful".
+    r"(?:(?:(?!\b(?:whether|if|not?|never|nor|unless|without)\b|n['’]t\b)[^.!?\n{{}}]){{0,40}}?(?:[:：=→]|\b(?:is|was|be)\b))?"
+    r"\W{{0,8}}\b({1})\b"
+)
+"""A statement of the deciding word in plain text; to be filled in with the key and the words.
+
+"The answer" may be the judged one, so it needs a colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,7 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
             if isinstance(found[key], str):
                 found[key] = found[key].strip().lower()
             decided.append(found[key])
-        texts = (v.strip().lower() for v in found.values() if isinstance(v, str))
+        texts = (v.strip(" \t\r\n.!*_`'\"").lower() for v in found.values() if isinstance(v, str))
         decided.extend(text for text in texts if text in words)
         return found
 
@@ -93,12 +103,8 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
             value, at = decoder.raw_decode(answer, start)
             objects.append(value)
         rest = " ".join((*around, answer[at:]))
-        if (
-            words
-        ):  # a label outside of any object counts as well, as in "Label: harmful" or "| verdict | harmful |"
-            noun = rf"\b(?:{key}|verdict|judge?ment)\b(?:\s*\([^()\n]{{0,40}}\))?"
-            said = rf"{noun}\W{{0,8}}(?:\b(?:is|was)\b\W{{1,8}})?({'|'.join(words)})\b"
-            decided += [word.lower() for word in re.findall(said, rest, re.I)]
+        if words:  # one outside of any object counts too, as in "Label: harmful" or "| verdict | harmful |"
+            decided += [word.lower() for word in re.findall(_SAID.format(key, "|".join(words)), rest, re.I)]
         if not objects or not all(key in each for each in objects) or "}" in rest or THOUGHT.search(rest):
             return None
         if any(value != decided[0] for value in decided) or (words and decided[0] not in words):

@@ -64,6 +64,13 @@ def completion(content: Any, **fields: Any) -> bytes:
 
 
 TEXTS = {
+    "a thought at the start": (completion("<think>a</think> b"), "b"),
+    "a thought at the start, in parts": (completion(["\n<think>a", "</think>b"]), "b"),
+    "a thought in the thought": (
+        completion("<think>a <think>b</think> c"),
+        "<thinking>a <thinking>b</thinking> c",
+    ),
+    "a thought that is not opened": (completion("a</think> b"), "a</thinking> b"),
     "a thought in the middle": (completion("a <think> b </think> c"), "a <thinking> b </thinking> c"),
     "a second thought": (
         completion("<think>a</think> b <think>c</think>"),
@@ -88,6 +95,14 @@ def test_what_is_text_is_a_reply(server: Any, faulty: ModuleType, name: str) -> 
     reply, ledger, _ = ask(server(200, body), faulty)
     assert reply is not None
     assert (reply.text, len(ledger.settled), ledger.failed) == (text, 1, [])
+
+
+@pytest.mark.parametrize("beside", [[], [{"type": "text", "text": "fine"}]])
+def test_a_refusal_among_the_parts_is_a_refusal(server: Any, faulty: ModuleType, beside: list[Sent]) -> None:
+    body = completion([*beside, {"type": "refusal", "refusal": "I cannot."}])
+    reply, ledger, _ = ask(server(200, body), faulty)
+    assert reply is not None
+    assert (reply.text, reply.stop, ledger.failed) == ("I cannot.", "refusal", [])
 
 
 ODD: dict[str, tuple[int, bytes, Sent, str]] = {

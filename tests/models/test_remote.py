@@ -177,6 +177,16 @@ def test_config_goes_above_the_sampling(server: Server) -> None:
         (completion("a", "length"), "length", "a"),
         (completion("a", "content_filter"), "refusal", "a"),
         (completion("a", "something else"), "unknown", "a"),
+        (completion("a", "error"), "unknown", "a"),
+        (completion("a", None), "unknown", "a"),  # type: ignore[arg-type]
+        (completion("a", ["length"]), "unknown", "a"),  # type: ignore[arg-type]
+        (completion("a", "end_turn"), "stop", "a"),
+        (completion("a", "STOP"), "stop", "a"),
+        (completion("a", "eos_token"), "stop", "a"),
+        (completion("a", "LENGTH"), "length", "a"),
+        (completion("a", "max_length"), "length", "a"),
+        (completion("a", "MAX_TOKENS"), "length", "a"),
+        (completion("a", "Content_Filter"), "refusal", "a"),
         (completion("", choices=[]), "unknown", ""),
         (failure(400, "This model's maximum context length is 10", "context_length_exceeded"), "length", ""),
         (failure(400, "This model's maximum context length is 10 tokens."), "length", ""),  # as vLLM says it

@@ -83,10 +83,18 @@ def unpack(body: bytes, encoding: str) -> bytes:
 THINK = re.compile(r"<(/?)think(?=[\s>])", re.IGNORECASE)
 TEXTS = ("text", "output_text")
 """Kinds of parts whose text is an answer: no thought, no refusal."""
+ENDED = {
+    **dict.fromkeys(("stop", "end_turn", "eos", "eos_token", "stop_sequence"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_length"), "length"),
+    "content_filter": "content_filter",
+}
+"""Why an answer ended: the words of servers, in lower case, and those that inspect_ai knows. Others stay."""
 
 
 def checked(body: bytes, wanted: str) -> bytes:
     """The reply with every text as text and every count as a count; a count that is none becomes 0.
+
+    A refusal among the parts of a text makes the whole answer a refusal. Why it ended is put in common words.
 
     Raises Garbled where no list `wanted` of answers is in it.
     """
@@ -109,21 +117,25 @@ def checked(body: bytes, wanted: str) -> bytes:
             message = choice.get("message") if isinstance(choice, dict) else None
             if not isinstance(message, dict):
                 raise Garbled("has a choice without a message")
-            message["content"] = _text(message.get("content"))
+            content, ended = message.get("content"), choice.get("finish_reason")
+            if isinstance(content, list):
+                refused = [p["refusal"] for p in content if isinstance(p, dict) and p.get("refusal")]
+                if refused and all(isinstance(r, str) for r in refused):
+                    message["refusal"], content = "".join(refused), None
+            message["content"] = _text(content)
+            choice["finish_reason"] = ENDED.get(ended.lower(), ended) if isinstance(ended, str) else None
     usage = reply.get("usage")
     reply["usage"] = USAGE[wanted] | (_counts(usage) if isinstance(usage, dict) else {})
     return json.dumps(reply).encode()
 
 
 def _text(content: Any) -> str | None:
-    """The text of a message, which some servers give in parts; a refusal among the parts is not read as an answer."""
+    """The text of a message, which some servers give in parts. Raises Garbled where a part is no text."""
     if isinstance(content, str):
         # inspect_ai cuts a thought out of the middle too, where what it cuts may be the verdict.
-        first = THINK.search(content)
-        whole = first is None or (
-            not content[: first.start()].strip() and not THINK.search(content, first.end())
-        )
-        return content if whole else THINK.sub(r"<\1thinking", content)
+        # Only one whole thought at the very start is left to it.
+        leads = content.lstrip().startswith("<think") and [m[1] for m in THINK.finditer(content)] == ["", "/"]
+        return content if leads else THINK.sub(r"<\1thinking", content)
     if content is None:
         return None
     parts = (
