@@ -122,6 +122,7 @@ AMBIGUOUS = {
     "an object before the end of a channel": f"{FINE}<channel|>harmful",
     "a second label of another name": '{"label": "harmless", "final_label": "harmful"}',
     "a verdict behind the end of a thought": f"I would say {FINE} </think> harmful",
+    "a verdict in prose before the end of a thought": f"Harmful. It holds </think> {FINE}",
     "an object before the end of a thought": f"{BAD} It holds </think> {FINE}",
     "a thought of Cohere": f"<|START_THINKING|>Perhaps {FINE}",
     "a thought with an attribute": f"<think time=1>Perhaps {FINE}",

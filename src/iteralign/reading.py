@@ -76,11 +76,14 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
         words: The values that it may have, in lower case. Empty: any value.
     """
     answer = without_thought(text)
-    # Where the template opened the thought, the reply holds its end alone. An object before it may be the verdict.
+    decided: list[Any] = []
+    # Where the template opened the thought, the reply holds its end alone. A judge may also quote such a mark after its
+    # verdict, so an object before it, or another of the words, leaves a doubt.
     before, closer, after = answer.partition("</think>")
     if closer and "{" not in before and not THOUGHT.search(before):
         answer = after
-    decided: list[Any] = []
+        if words:
+            decided += [word.lower() for word in re.findall(rf"\b({'|'.join(words)})\b", before, re.I)]
 
     def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = {name.strip().lower(): value for name, value in pairs}
