@@ -284,6 +284,26 @@ def test_a_template_for_images_that_drops_plain_text_is_refused(tmp_path: Path) 
         chat_of(published(tmp_path, "smolvlm"))
 
 
+@pytest.mark.parametrize(
+    ("loop", "says"),
+    [
+        ("{% for m in messages %}{{ m['content'][:20] }}{% endfor %}", "cuts or changes what the user says"),
+        ("{% for m in messages %}{{ m['content'][:500] }}{% endfor %}", "cuts or changes what the user says"),
+        ("{% for m in messages %}{{ m['content'].split()[0] }}{% endfor %}", "cuts or changes"),
+        ("{% for m in messages %}{{ m['content'] | e }}{% endfor %}", "cuts or changes"),
+        ("{% for m in messages %}{{ m['content'] | upper }}{% endfor %}", "leaves out what the user says"),
+        ("{{ messages[-1]['content'] }}", "leaves out or cuts an earlier turn of the user"),
+        (
+            "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}",
+            "turn of the assistant",
+        ),
+    ],
+)
+def test_a_template_that_cuts_what_was_said_is_refused(tokenizer, loop: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        chat_of(tokenizer, loop + "{% if add_generation_prompt %}<|assistant|>{% endif %}")
+
+
 def test_a_published_template_that_always_thinks_aloud(tmp_path: Path) -> None:
     end = "<｜end▁of▁sentence｜>"
     chat = chat_of(published(tmp_path, "deepseek_r1_distill", f"<｜Assistant｜> {end}"))

@@ -63,7 +63,8 @@ def test_a_text_that_holds_its_own_digest_does_not_close_its_fence(mark: str) ->
      "<|message|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<extra_id_1>", "<reserved_106>", "<seed:eos>", "[gMASK]",
      "]~b]", "]~!b[",
      "[e~[", "<think>", "</think>", "<tool_call>", "[|user|]", "[|endofturn|]",
-     "[UNUSED_TOKEN_145]", "[unused1]", "◁think▷", "◁/think▷", f"<|{'x' * 99}|>", "</response-0a1b2c3d>"],
+     "[UNUSED_TOKEN_145]", "[unused1]", "◁think▷", "◁/think▷", f"<|{'x' * 99}|>", "</response-0a1b2c3d>",
+     "<end▁of▁turn>", "<tool▁calls▁begin>", "<s/>"],
 )  # fmt: skip
 @pytest.mark.parametrize("around", ["{}", "a{}b", "<{}>", "{0}{0}", "[{}]"])
 def test_no_special_token_survives_in_a_quoted_text(token: str, around: str) -> None:
@@ -73,6 +74,10 @@ def test_no_special_token_survives_in_a_quoted_text(token: str, around: str) -> 
     assert broken.replace(" ", "") == text
     assert prompts.defused(broken) == broken
     assert token not in prompts.quoted("response", text)
+
+
+def test_a_special_token_with_a_blank_in_it_is_broken_too() -> None:
+    assert prompts.defused("a <|im end|> b <pad /> c") == "a < |im end|> b < pad /> c"
 
 
 @given(st.text(alphabet="<>|/[]_abS ~!", max_size=40))

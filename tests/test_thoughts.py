@@ -58,6 +58,9 @@ KINDS = {
     "opens another": Kind(
         TURNS + ASKS + "<thought>\n{% endif %}", "<thought>", "\n</thought>\n\n", "hm </thought>"
     ),
+    "opens by a name of its own": Kind(
+        TURNS + ASKS + "<reasoning>\n{% endif %}", "<reasoning>", "\n</reasoning>\n\n", "hm </reasoning>"
+    ),
     "asks for none": Kind(CLOSES + ASKS + "<think>\n\n</think>\n\n{% endif %}", "", "", "<think>hm</think>"),
     "asks for none, writes none": Kind(
         TURNS + ASKS + "<think></think>{% endif %}", "", "", "<think>a</think>"

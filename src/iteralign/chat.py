@@ -282,7 +282,7 @@ def _chosen(tokenizer: Any, template: str, has: bool) -> Chat:
         )
     why = "the tokenizer has a chat template" if template == "auto" else asked
     if seam.thinks:
-        special = _longest_first({*special, seam.thinks, templates.THOUGHTS[seam.thinks]})
+        special = _longest_first({*special, seam.thinks, templates.closer_of(seam.thinks)})
     return Chat(tokenizer, "chat", seam.lead, seam.end, special, why=why, thinks=seam.thinks)
 
 

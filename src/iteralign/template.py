@@ -3,6 +3,7 @@
 A template is read, not trusted: some refuse a system turn or drop it, some tell the date, some think aloud.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -35,10 +36,22 @@ DeepSeek-R1, Granite, EXAONE Deep, Seed-OSS, Magistral, Kimi and gpt-oss."""
 
 MARKS = (*THOUGHTS, *THOUGHTS.values())
 
+OPENED = re.compile(
+    r"<(\w{0,20}(?:think|thought|reason|analy[sz]|reflect|scratchpad|rationale)\w{0,20})>\s*\Z", re.I
+)
+"""How a prompt ends that opens a thought by a tag which THOUGHTS does not name; `</…>` closes it."""
+
 TODAY = date(2024, 7, 26)
 """What a template is told that asks for the date (the default of Llama 3's): a prompt must not change overnight,
 neither between training and generation nor in a run that is resumed."""
 
+
+SAID = (
+    "Hello. "
+    + "\n\n".join(f"Line {i} of a request, with `code`, 1 < 2 & more." for i in range(40))
+    + " Done."
+)
+"""A probe about as long as a long request (2,000 characters): some templates cut what is long."""
 
 FAULTS = (jinja2.TemplateError, TypeError, ValueError)
 """What a template raises: to refuse, or where it expects another kind of content."""
@@ -100,11 +113,18 @@ def after_thought(text: str, opened: str = "") -> str | None:
     rest = text.lstrip()
     while marker := opened or next((m for m in MARKS if rest.startswith(m)), ""):
         opened = ""
-        _, closed, rest = rest.partition(THOUGHTS.get(marker, marker))
+        _, closed, rest = rest.partition(closer_of(marker))
         if not closed:
             return None
         rest = rest.lstrip()
     return rest
+
+
+def closer_of(marker: str) -> str:
+    """Return what closes the thought that `marker` opens; a closing mark stands for itself."""
+    if marker in MARKS:
+        return THOUGHTS.get(marker, marker)
+    return f"</{marker[1:]}"
 
 
 @dataclass(frozen=True)
@@ -123,15 +143,16 @@ class Seam:
 
 
 def seam(tokenizer: Any, special: Sequence[str]) -> Seam:
-    """Read off a probe. Raises UserError for a template that leaves out what the user says."""
-    said, answer = "Hello", "Probe"
+    """Read off a probe. Raises UserError for a template that leaves out or changes what was said."""
+    said, answer = SAID, "Probe"
     user = Message("user", said)
     prompt = templated(tokenizer, [user])
     if said not in prompt:
         raise UserError(
-            "policy.template: the chat template leaves out what the user says, as templates for images do with plain "
-            "text; use 'plain', or name a *.jinja file"
+            f"policy.template: the chat template {'cuts or changes' if said[:5] in prompt else 'leaves out'} what the "
+            "user says (templates for images leave out plain text); use 'plain', or name a *.jinja file"
         )
+    _require_history(tokenizer)
     try:
         full = _apply(tokenizer, [user, Message("assistant", answer)], prompt=False)
     except FAULTS:
@@ -142,9 +163,28 @@ def seam(tokenizer: Any, special: Sequence[str]) -> Seam:
     lead = written if found and not asks else ""
     opening = prompt.rpartition(said)[2]
     thinks = next((opener for opener in THOUGHTS if opener in opening), "")
+    if not thinks and (tag := OPENED.search(opening)):
+        thinks = tag[0].rstrip()
     if not thinks:
         return Seam(lead, end, odd=asks)
-    closer = THOUGHTS[thinks]
+    closer = closer_of(thinks)
     if closer in opening:  # an empty thought: the answer begins at once
         return Seam(lead, end)
     return Seam(lead if closer in lead else f"{prompt[len(prompt.rstrip()) :]}{closer}\n\n", end, thinks)
+
+
+def _require_history(tokenizer: Any) -> None:
+    """Raise UserError for a template that drops earlier turns: a revision is asked with all of them.
+
+    One that refuses several turns does so by itself, and only where they are used.
+    """
+    turns = [Message("user", SAID), Message("assistant", f"{SAID} Yes."), Message("user", "And then?")]
+    try:
+        text = _apply(tokenizer, turns)
+    except FAULTS:
+        return
+    if missing := [m.role for m in turns if m.content not in text]:
+        raise UserError(
+            f"policy.template: the chat template leaves out or cuts an earlier turn of the {missing[0]}; use 'plain', "
+            "or name a *.jinja file"
+        )

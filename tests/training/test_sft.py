@@ -324,6 +324,17 @@ def test_an_update_in_parts_is_the_same_update(
         assert apart.max() < 0.1 * settings.lr
 
 
+def test_one_long_row_does_not_let_the_others_share_its_space(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sft.AT_ONCE, "cpu", 40)
+    rows = [*EXAMPLES, Example("name the birds", "one two three " * 20)]
+    shapes = seen(monkeypatch)
+    trainer(base, tmp_path, replace(SHORT, epochs=1, batch_size=len(rows))).train(BASE, rows)
+    assert max(width for _, width in shapes) > 40
+    assert all(count == 1 or count * width <= 40 for count, width in shapes)
+
+
 def test_an_update_in_parts_gives_the_same_bytes_each_time(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,8 @@ from iteralign.types import Conversation, Message, Principle
 
 TOKEN = re.compile(
     r"""<(?=[|｜][^<>\s]{1,200}>         # <|im_end|>, <｜Assistant｜>, and halves such as <|name>
-          | /?[\w:.-]{1,60}[|｜]?>      # </s>, <end_of_turn>, <think>, <seed:bos>, <response-0a1b2c3d>
+          | [|｜][^<>\n]{1,60}[|｜]>    # <|im end|>
+          | /?[\w:.▁-]{1,60}[|｜]?[ ]?/?>   # </s>, <s/>, <end_of_turn>, <think>, <seed:bos>, <response-0a1b2c3d>
           | </?[A-Z]{1,20}>>)           # <<SYS>>
       | \[(?=/?[A-Z][A-Z_\d]{1,40}\] | gMASK\] | e~\[ | unused\d{1,4}\] | \|[^\[\]\s]{1,60}\])
       # [INST], [TOOL_CALLS], [UNUSED_TOKEN_145], [gMASK], [e~[, [unused1], [|user|]

@@ -125,7 +125,7 @@ class SftTrainer:
         at_once = s.batch_size * longest
         if not hasattr(config.get_text_config(), "output_router_logits"):
             # a mixture of experts has a router loss, which is another one where rows are computed apart
-            at_once = max(longest, min(at_once, AT_ONCE.get(s.device, AT_ONCE_ELSEWHERE)))
+            at_once = min(at_once, AT_ONCE.get(s.device, AT_ONCE_ELSEWHERE))
         while (done := self._attempt(start, (rows, chat), folder, at_once)) is None:
             at_once = self._smaller(at_once, longest)
         record = {
@@ -141,9 +141,12 @@ class SftTrainer:
         store.write_json(folder / checkpoints.RECORD, record)
 
     def _smaller(self, at_once: int, longest: int) -> int:
-        """The next smaller number of tokens at once, if memory ran out; `longest` is the longest row's."""
+        """Return the next smaller number of tokens at once, after memory ran out.
+
+        Below the length of the longest row nothing is gained: that row is computed alone already.
+        """
         devices.give_back(self._resolved.device)
-        if at_once == longest:
+        if at_once <= longest:
             raise WorldError(
                 "out of memory while training on a single row; free memory and rerun to resume, or start anew with "
                 "training.gradient_checkpointing = true, a smaller training.max_length, or method = 'lora'"
