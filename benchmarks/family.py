@@ -1,7 +1,7 @@
 """The shipped organism on three seeds, and with one gap's principles vetoed: does only that gap stay open?
 
-    python benchmarks/family.py --out runs/family   # about half an hour on one core
-    python benchmarks/family.py --out runs/family --arms veto
+    python evaluate/family.py --out runs/family   # about half an hour on one core
+    python evaluate/family.py --out runs/family --arms veto
 
 Each run is resumable; running the script again goes on where it stopped and prints the table anew. Other organisms,
 the paper's method and the controls: `iteralign organism bench`.
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from iteralign.run.config import load
+from iteralign.config.schema import load
+from iteralign.report.summary import summarise
 from iteralign.run.runner import execute
-from iteralign.run.summary import summarise
 
 VETOED = ("theft", "certainty")
 

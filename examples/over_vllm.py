@@ -20,7 +20,7 @@ from small_oracle import lessons, make
 from iteralign.cli.main import status
 from iteralign.models.vllm import server
 from iteralign.models.vllm.server import Server
-from iteralign.run.summary import summarise
+from iteralign.report.summary import summarise
 
 CONFIG = Path(__file__).with_suffix(".toml")
 SETS = ("harmfulqa", "dangerousqa")

@@ -16,7 +16,7 @@ from pathlib import Path
 from iteralign import Checkpoint, Conversation, Lab, Material, Method, Prompt, Sampling, iteralign
 from iteralign.models.scripted import ScriptedModel
 from iteralign.prompts import load
-from iteralign.run.journal import Journal
+from iteralign.record.journal import Journal
 from iteralign.stop import StopRule
 from iteralign.types import Example, Probe
 

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from iteralign import constitution, judge, measure
+from iteralign import judge, measure, propose
+from iteralign.config.schema import validated
 from iteralign.models import tiny
 from iteralign.models.scripted import ScriptedModel
 from iteralign.organism import oracle
 from iteralign.organism.world import drafts
 from iteralign.run import build
-from iteralign.run.config import validated
 from iteralign.types import Constitution, Conversation, Label, Probe, Prompt, Response
 
 SHAPE, CONTEXT = (64, 2), 2048
@@ -38,7 +38,7 @@ def lessons(n: int = 96) -> list[Row]:
     verdicts = judge.assess(rules, said, method.prompts)
     failures = [v for v in verdicts if v.label is Label.HARMFUL]
     for at in range(0, len(failures), 24):
-        constitution.propose(rules, failures[at : at + 24], Constitution(), method.prompts, method.propose, 1)
+        propose.propose(rules, failures[at : at + 24], Constitution(), method.prompts, method.propose, 1)
     safe = [d for kind in ("benign", "borderline") for d in drafts(kind, "redteam", n // 4, 0)]
     pairs = [(Probe(_prompt(d.item.text), "benign"), Response(_prompt(d.item.text), d.good[0])) for d in safe]
     measure.grade(rules, pairs, method.measure)
@@ -50,7 +50,7 @@ def make(folder: Path, rows: Sequence[Row]) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from iteralign.chat import chat_of
+    from iteralign.lm.chat import chat_of
 
     texts = [text for asked, reply in rows for text in (*(m.content for m in asked), reply)]
     tiny.build(folder, {w for text in texts for w in _words(text)}, shape=SHAPE, context=CONTEXT)

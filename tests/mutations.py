@@ -429,7 +429,4 @@ if __name__ == "__main__":
     import statsmodels.stats.contingency_tables  # noqa: F401
     import trl  # noqa: F401
 
-    import iteralign.run.runner
-    import iteralign.run.summary  # noqa: F401
-
     main(Path(sys.argv[1]), *map(int, sys.argv[2:5]))

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from iteralign import measure
-from iteralign.lab import Account, Lab, Model
+from iteralign.budget import prices
+from iteralign.budget.limits import Purse
+from iteralign.config.schema import Config, validated
 from iteralign.loop import iteralign
 from iteralign.models.scripted import ScriptedModel
 from iteralign.organism import guard, oracle, world
-from iteralign.run import build, prices
-from iteralign.run.config import Config, validated
-from iteralign.run.journal import Event, Journal
-from iteralign.run.material import material, probes
-from iteralign.run.purse import Purse
+from iteralign.protocols import Account, Lab, Model
+from iteralign.record.journal import Event, Journal
+from iteralign.run import build
+from iteralign.run.inputs import material, probes
 from iteralign.run.runner import keep_truth
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule

@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign import constitution, judge, measure, prompts
+from iteralign import judge, measure, prompts, propose
 from iteralign.asking import NOTHING, SHOWN, ask
+from iteralign.budget.limits import Purse
+from iteralign.config.schema import validated
 from iteralign.errors import UserError, WorldError
-from iteralign.method import Proposing
+from iteralign.evaluate.judging import SIDE
 from iteralign.models.scripted import Answer, ScriptedModel, failing
 from iteralign.prompts import PromptSet, defused
-from iteralign.run import build, calls
-from iteralign.run.config import validated
-from iteralign.run.journal import Journal
-from iteralign.run.judging import SIDE
-from iteralign.run.purse import Purse
+from iteralign.record import calls
+from iteralign.record.journal import Journal
+from iteralign.run import build
+from iteralign.settings import Proposing
 from iteralign.types import (
     Constitution,
     Conversation,
@@ -120,7 +121,7 @@ def test_the_papers_set_asks_once() -> None:
     oracle = ScriptedModel("judge", lambda *_: "Well.")
     judge.assess(oracle, responses(), texts(3, "paper"))
     failure = Verdict(responses()[0], Label.HARMFUL)
-    constitution.propose(oracle, [failure], Constitution(), texts(3, "paper"), Proposing(), 1)
+    propose.propose(oracle, [failure], Constitution(), texts(3, "paper"), Proposing(), 1)
     assert len(oracle.asked) == 2
     assert validated({"preset": "paper"}).oracle.repair == 1  # the same value: the set has no text for it
 
@@ -161,7 +162,7 @@ def test_principles_that_are_ambiguous_are_asked_again_and_then_none(ambiguous: 
     failure = Verdict(responses()[0], Label.HARMFUL)
     for tries, kept in ((2, ["Be true."]), (3, [])):
         oracle = ScriptedModel("proposer", after(tries, '{"principles": [{"text": "Be true."}]}', ambiguous))
-        amendment = constitution.propose(oracle, [failure], Constitution(), texts(1), Proposing(), 1)
+        amendment = propose.propose(oracle, [failure], Constitution(), texts(1), Proposing(), 1)
         assert [p.text for p in amendment.constitution.principles] == kept
         assert len(oracle.asked) == 2
 
@@ -171,7 +172,7 @@ def test_an_unreadable_proposal_is_asked_again_and_an_empty_list_is_not() -> Non
     failure = Verdict(responses()[0], Label.HARMFUL)
     for right, kept in ((law, ["Do not steal."]), ('{"principles": []}', [])):
         oracle = ScriptedModel("proposer", after(2, right))
-        amendment = constitution.propose(oracle, [failure], Constitution(), texts(1), Proposing(), 1)
+        amendment = propose.propose(oracle, [failure], Constitution(), texts(1), Proposing(), 1)
         assert [p.text for p in amendment.constitution.principles] == kept
         assert len(oracle.asked) == 2
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from iteralign.run.config import load
+from iteralign.config.schema import load
 
 ROOT = Path(__file__).parents[1]
 PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def test_the_values_that_both_take_from_the_script(presets: dict[str, dict[str, 
 
 
 def test_the_benchmarks_in_the_table_are_those_there_are() -> None:
-    from iteralign.run.evaluation import BENCHMARKS
+    from iteralign.evaluate.evaluation import BENCHMARKS
 
     page = (ROOT / "docs" / "evaluate.md").read_text(encoding="utf-8")
     table = page.partition("| `--benchmarks` |")[2].partition("\n\n")[0]
@@ -71,7 +71,7 @@ def test_the_benchmarks_in_the_table_are_those_there_are() -> None:
 
 
 def test_the_experiment_shown_is_one(tmp_path: Path) -> None:
-    from iteralign.run.experiment import grid
+    from iteralign.experiment import grid
 
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -84,7 +84,7 @@ def test_the_experiments_page_has_every_option_and_every_shipped_arm() -> None:
     import inspect
 
     from iteralign.cli import experiment
-    from iteralign.run.experiment import grid, sheet
+    from iteralign.experiment import grid, sheet
 
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     options = set(inspect.signature(experiment.command).parameters) - {"file", "quiet"}

@@ -12,12 +12,12 @@ from types import ModuleType
 import pytest
 
 from iteralign import judge
+from iteralign.budget.limits import Purse
+from iteralign.config.schema import load
 from iteralign.models.scripted import ScriptedModel
 from iteralign.organism.world import drafts
 from iteralign.prompts import guarding
 from iteralign.run import build
-from iteralign.run.config import load
-from iteralign.run.purse import Purse
 from iteralign.types import Label, Prompt, Response
 
 ROOT = Path(__file__).parents[1]

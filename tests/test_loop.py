@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from iteralign import Checkpoint, Conversation, Iteration, Lab, Material, Method, Prompt, Sampling, iteralign
-from iteralign.lab import Step
-from iteralign.method import Finetuning, Guard, Proposing, Revising
 from iteralign.models.scripted import ScriptedModel
 from iteralign.prompts import load
+from iteralign.protocols import Step
+from iteralign.settings import Finetuning, Guard, Proposing, Revising
 from iteralign.types import Example, History, Probe
 
 BASE = Checkpoint("m0", "m0")

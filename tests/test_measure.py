@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iteralign import measure, prompts
-from iteralign.method import Guard
 from iteralign.models.scripted import ScriptedModel
+from iteralign.settings import Guard
 from iteralign.stats import rate
 from iteralign.types import Conversation, Metrics, Probe, ProbeKind, ProbeResult, Prompt, Sampling
 

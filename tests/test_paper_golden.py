@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from iteralign import Checkpoint, Conversation, Iteration, Lab, Sampling, iteralign
-from iteralign.chat import chat_of
+from iteralign.config import schema
 from iteralign.data.pickles import plain
+from iteralign.lm.chat import chat_of
 from iteralign.models.scripted import ScriptedModel
-from iteralign.run import build, config
-from iteralign.run.material import material
+from iteralign.run import build
+from iteralign.run.inputs import material
 from iteralign.types import Example, Label, Message
 
 FOLDER = (
@@ -155,14 +156,14 @@ class Unrecorded:
 NOTHING = "hazards = 0\nbenign = 0\nborderline = 0\nfacts = 0\n"
 
 
-def settings(source: str, folder: Path) -> config.Config:
+def settings(source: str, folder: Path) -> schema.Config:
     """The preset, its source and nothing else; the script measures nothing, so there are no probes."""
     path = folder / "paper.toml"
     path.write_text(
         f'preset = "paper"\n[redteam]\nsource = "{source}"\npath = {json.dumps(str(FOLDER))}\n[probes]\n{NOTHING}',
         encoding="utf-8",
     )
-    return config.load(path)
+    return schema.load(path)
 
 
 @pytest.fixture(scope="module", params=SETS)

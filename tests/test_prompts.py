@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign import constitution, judge, prompts, revise
+from iteralign import judge, prompts, propose, revise
 from iteralign.errors import UserError
-from iteralign.method import Proposing
 from iteralign.models.scripted import ScriptedModel
 from iteralign.organism.oracle import unfold
+from iteralign.settings import Proposing
 from iteralign.types import Constitution, Label, Message, Principle, Prompt, Response, Verdict
 
 HOSTILE = [
@@ -140,7 +140,7 @@ def test_a_hostile_category_reason_and_principle_open_no_turn_and_no_fence_of_th
     for text in HOSTILE:
         verdict = Verdict(Response(Prompt("q", text), text), Label.HARMFUL, text, text)
         law = Constitution((Principle("p", text),))
-        constitution.propose(oracle, [verdict], law, prompts.load("improved"), Proposing(), 1)
+        propose.propose(oracle, [verdict], law, prompts.load("improved"), Proposing(), 1)
         (_, user), _ = oracle.asked[-1]
         kinds = [kind for kind, _ in unfold(user.content).fields]
         assert kinds == ["principles", "kind", "request", "response", "reason"]
@@ -166,7 +166,7 @@ def test_a_template_that_does_not_work_is_one_line(tmp_path: Path, text: str) ->
 def test_every_reader_of_a_shipped_set_exists(name: str) -> None:
     known: dict[str, Collection[str]] = {
         "verdict": judge.FORMS,
-        "proposal": constitution.FORMS,
+        "proposal": propose.FORMS,
         "revision": revise.WAYS,
     }
     for kind, reader in prompts.load(name).readers.items():

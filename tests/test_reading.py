@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign import constitution
+from iteralign import propose
 from iteralign.reading import (
     MOST,
     Form,
@@ -183,7 +183,7 @@ def test_size_and_depth_are_no_verdict_and_no_hang(name: str) -> None:
 def test_a_long_reply_is_read_up_to_the_bound() -> None:
     assert LABEL.of(Reply(BAD + " " * (MOST - len(BAD)))) == "harmful"
     assert LABEL.of(Reply(BAD + " " * MOST)) is None
-    assert constitution.FORMS["last-paragraph"].of(Reply("x" * 10_000_000)) is None
+    assert propose.FORMS["last-paragraph"].of(Reply("x" * 10_000_000)) is None
 
 
 @pytest.mark.parametrize("stop", ["stop", "unknown", "length"])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from iteralign.run.config import load
+from iteralign.config.schema import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

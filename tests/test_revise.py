@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iteralign import prompts, redteam
-from iteralign.method import Revising
 from iteralign.models.scripted import ScriptedModel
 from iteralign.revise import TEMPERATURE, principles_for, respond, splice
+from iteralign.settings import Revising
 from iteralign.types import (
     Constitution,
     Conversation,

@@ -5,9 +5,9 @@ none of them loads a model library.
 """
 
 from iteralign.errors import IterAlignError, UserError, WorldError
-from iteralign.lab import Journal, Lab, Model, Trainer
 from iteralign.loop import iteralign
-from iteralign.method import Method
+from iteralign.protocols import Journal, Lab, Model, Trainer
+from iteralign.settings import Method
 from iteralign.types import (
     Checkpoint,
     Constitution,

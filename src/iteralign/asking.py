@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from iteralign.lab import Model
 from iteralign.prompts import PromptSet, defused
+from iteralign.protocols import Model
 from iteralign.reading import Form
 from iteralign.types import Conversation, Message, Sampling
 

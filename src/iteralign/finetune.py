@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from iteralign.lab import Trainer, stage
+from iteralign.protocols import Trainer, stage
 from iteralign.types import Checkpoint, Example, Label, Response, Revision, Verdict
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from iteralign.asking import ask
-from iteralign.lab import Model, stage
 from iteralign.prompts import Guard, PromptSet
+from iteralign.protocols import Model, stage
 from iteralign.reading import THOUGHT, Form, one_line, one_object, without_thought
 from iteralign.types import Label, Response, Revision, Verdict, Vote
 

@@ -12,9 +12,9 @@ loop again replays what is recorded, so resuming a run is running it again.
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
-from iteralign import constitution, finetune, judge, ledger, measure, redteam, revise
-from iteralign.lab import Journal, Lab
-from iteralign.method import Method
+from iteralign import finetune, judge, measure, propose, redteam, revise, trial
+from iteralign.protocols import Journal, Lab
+from iteralign.settings import Method
 from iteralign.types import Checkpoint, Example, History, Iteration, Material, Probe
 
 
@@ -28,7 +28,7 @@ def iteralign(
 ) -> Generator[Iteration, None, str]:
     """Yield one Iteration after another; return why it ended: `until`'s reason, or no prompts left."""
     P, J, S, Q = method.prompts, method.judges, method.sampling, method.measure
-    M, C = policy, constitution.first(method.propose)
+    M, C = policy, propose.first(method.propose)
     D: tuple[Example, ...] = ()
     K: tuple[Probe, ...] = ()
 
@@ -46,9 +46,9 @@ def iteralign(
         with lab.serve(M) as model:
             R = do("responses", redteam.respond, model, B, S)
             N = judge.harmful(verdicts := do("verdicts", judge.convene, lab.judges, R, J))
-            E = do("proposals", constitution.propose, lab.proposer, N, C, P, method.propose, t)
-            L = do("trials", ledger.trials, model, lab.meter, E, N, material.probes, method)
-            law = do("constitution", constitution.decide, E, L, method.trial)
+            E = do("proposals", propose.propose, lab.proposer, N, C, P, method.propose, t)
+            L = do("trials", trial.trials, model, lab.meter, E, N, material.probes, method)
+            law = do("constitution", propose.decide, E, L, method.trial)
             V = do("revisions", revise.respond, model, N, law.constitution, P, method.revise, S)
         G = do("gate", judge.gate, lab.judges, V, J)
         A = finetune.accept(V, G, method.gate, method.finetune.cut)

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from iteralign.asking import ask
 from iteralign.judge import assess
-from iteralign.lab import Model, stage
-from iteralign.method import Guard
 from iteralign.prompts import PromptSet
+from iteralign.protocols import Model, stage
 from iteralign.reading import one_word
 from iteralign.redteam import respond
+from iteralign.settings import Guard
 from iteralign.stats import hits, rates
 from iteralign.types import Label, Metrics, Probe, ProbeResult, Rate, Response, Revision, Sampling
 

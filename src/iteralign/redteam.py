@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from iteralign.lab import Model, stage
+from iteralign.protocols import Model, stage
 from iteralign.types import Message, Prompt, Response, Sampling
 
 

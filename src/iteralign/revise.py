@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from iteralign.lab import Model, stage
-from iteralign.method import Revising
 from iteralign.prompts import PromptSet
+from iteralign.protocols import Model, stage
+from iteralign.settings import Revising
 from iteralign.types import (
     Constitution,
     Conversation,

@@ -14,61 +14,43 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "iteralign"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-STAGES = {"redteam", "judge", "constitution", "ledger", "revise", "finetune", "measure", "stop"}
+STAGES = {"redteam", "judge", "propose", "trial", "revise", "finetune", "measure", "stop"}
 # What a stage, and an implementation behind a Protocol, may stand on.
 FLOOR = {"types", "errors"}
-TOOLS = {"lab", "stats", "reading", "prompts", "keys", "documents"}
-# How conversations become ids, how weights are loaded, what they then say: one twin each for both of them.
-MODEL_TOOLS = {"chat", "weights", "adapters", "witness", "checkpoints", "devices"}
-IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
+TOOLS = {"protocols", "stats", "reading", "prompts", "security"}
+METHOD = STAGES | {"settings", "asking", "loop"}
+IMPLEMENTATIONS = {"models", "training", "data", "organism"}
+# What stands around the algorithm. Each may import those before it.
+ROOMS = ("config", "record", "budget", "run", "evaluate", "report", "experiment", "cli")
 
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "reading": {"types"},
-    "keys": set(),
-    "documents": set(),
-    "lab": {"types"},
+    "security": set(),
+    "protocols": {"types"},
     "stats": {"types"},
-    "prompts": FLOOR | {"documents"},
-    "template": FLOOR,
-    "chat": FLOOR | {"template"},
-    "fetch": FLOOR,
-    "devices": FLOOR,
-    "weights": FLOOR | {"chat", "devices", "documents", "fetch"},
-    "adapters": FLOOR | {"weights"},
-    "witness": FLOOR | {"documents"},
-    "checkpoints": FLOOR | {"witness"},
-    "method": {"types", "prompts"},
-    "asking": {"types", "lab", "prompts", "reading"},
-    **{stage: FLOOR | TOOLS | {"method", "asking"} | STAGES for stage in STAGES},
-    "loop": {"types", "lab", "method"} | STAGES,
-    **dict.fromkeys(IMPLEMENTATIONS, FLOOR | TOOLS | MODEL_TOOLS),
-    "report": FLOOR | TOOLS | {"run"},
-    "run": FLOOR | TOOLS | STAGES | {"method", "loop", "asking"},
-    "cli": FLOOR | TOOLS | STAGES | {"method", "loop", "run", "report"},
-    "iteralign": {"errors", "lab", "loop", "method", "types"},
+    "prompts": FLOOR | {"security"},
+    "lm": FLOOR | {"security"},
+    "settings": {"types", "prompts"},
+    "asking": {"types", "protocols", "prompts", "reading"},
+    **{stage: FLOOR | TOOLS | {"settings", "asking"} | STAGES for stage in STAGES},
+    "loop": {"types", "protocols", "settings"} | STAGES,
+    **dict.fromkeys(IMPLEMENTATIONS, FLOOR | TOOLS | {"lm"}),
+    **{room: FLOOR | TOOLS | METHOD | set(ROOMS[:i]) for i, room in enumerate(ROOMS)},
+    "iteralign": {"errors", "protocols", "loop", "settings", "types"},
 }
 
 # Those who may name an implementation, and why.
 COMPOSERS = {
-    "run/build.py": IMPLEMENTATIONS | MODEL_TOOLS,  # the composition root
-    "run/preview.py": MODEL_TOOLS | {"training"},  # what is shown is what the trainer's own rows say
-    "run/material.py": {"data", "organism"},  # its half for prompts and probes
-    "run/subject.py": {"models"} | MODEL_TOOLS,  # its half for the model under evaluation
-    "run/evaluation.py": {"benchmarks"},  # its half for benchmarks
-    "run/panel.py": {"models"},  # and for their judges
-    "run/benchdata.py": {"benchmarks", "data", "organism"},  # and for what they ask
-    "run/judging.py": {"benchmarks"},  # the stages, asked for a benchmark's records
-    "run/pruning.py": {"checkpoints"},  # whose weights leave the disk
-    "run/runner.py": {"checkpoints"},  # and the one that a run ends with is looked at
-    "run/keeping.py": {"benchmarks"},  # results on disk
-    "run/comparing.py": {"benchmarks"},  # and side by side
-    "run/experiment/evaluating.py": {"benchmarks"},  # an experiment's results: made,
-    "run/experiment/outcomes.py": {"benchmarks"},  # read,
-    "run/experiment/bench.py": {"benchmarks"},  # and taken apart by figure
-    "run/bench/family.py": {"organism"},  # the discovery benchmark plants its organisms
-    "cli/evaluate.py": {"benchmarks"},  # the types of what it shows
+    "run/build.py": IMPLEMENTATIONS | {"lm"},  # the composition root
+    "run/preview.py": {"lm", "training"},  # what is shown is what the trainer's own rows say
+    "run/inputs.py": {"data", "organism"},  # its half for prompts and probes
+    "run/pruning.py": {"lm"},  # whose weights leave the disk
+    "run/runner.py": {"lm"},  # and the one that a run ends with is looked at
+    "evaluate/subject.py": {"models", "lm"},  # its half for the model under evaluation
+    "evaluate/panel.py": {"models"},  # for its judges
+    "evaluate/benchdata.py": {"data", "organism"},  # and for what they ask
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
 }
@@ -157,7 +139,7 @@ def test_imports_go_one_way(path: Path) -> None:
     assert own_units(path) <= allowed, f"{name_of(path)} may not import {sorted(own_units(path) - allowed)}"
 
 
-@pytest.mark.parametrize("unit", sorted(STAGES | {"asking", "loop", "method", "types", "lab"}))
+@pytest.mark.parametrize("unit", sorted(METHOD | {"types", "protocols"}))
 def test_the_algorithm_touches_nothing_but_values_and_actors(unit: str) -> None:
     roots = {n.split(".")[0] for n in imported(PACKAGE / f"{unit}.py")}
     assert not roots & (WORLD | HEAVY | HTTP)
@@ -170,7 +152,7 @@ def test_the_loop_fits_on_one_screen() -> None:
 
 def test_the_loop_has_no_branch_on_the_kind_of_method() -> None:
     """Presets differ by values; a name of a preset in the loop or a stage would be a branch."""
-    for unit in [*STAGES, "loop", "method"]:
+    for unit in sorted(METHOD):
         strings = {n.value for n in ast.walk(tree_of(PACKAGE / f"{unit}.py")) if isinstance(n, ast.Constant)}
         assert not strings & {"paper", "improved"}, unit
 
@@ -190,11 +172,11 @@ def test_no_remote_code_and_no_pickle(path: Path) -> None:
 
 PRIVATE = {
     "training/fit.py": {"_n_gpu"},  # transformers has no public way to say: one device
-    "organism/mixed.py": {
+    "iteralign_organism/mixed.py": {
         "_foreach_add_",
         "_foreach_copy_",
     },  # torch's only fused updates outside its optimizers
-    "run/material.py": {"_asdict"},  # public, of named tuples
+    "run/inputs.py": {"_asdict"},  # public, of named tuples
     "cli/signals.py": {"_exit"},  # public, of os
 }
 

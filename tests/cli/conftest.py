@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from iteralign.cli import main
-from iteralign.run.journal import StepReached
+from iteralign.record.journal import StepReached
 
 
 class Said(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from iteralign.run.bench.family import FAMILY
+from iteralign_organism.discovery.family import FAMILY
 
 
 @pytest.fixture

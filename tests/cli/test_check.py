@@ -17,7 +17,9 @@ SMALL = ["--set", "redteam.n=6", "--set", "redteam.batch=6", "--set", "benign.n=
 @pytest.fixture(autouse=True)
 def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever loads weights fails."""
-    monkeypatch.setattr("iteralign.weights.load_model", lambda *_, **__: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(
+        "iteralign.lm.weights.load_model", lambda *_, **__: pytest.fail("weights were loaded")
+    )
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from iteralign import stats
-from iteralign.benchmarks.results import Record, Result
-from iteralign.run.comparing import Side, compare
-from iteralign.run.keeping import keep
+from iteralign.evaluate.comparison import Side, compare
+from iteralign.evaluate.results import Record, Result
+from iteralign.evaluate.stored import keep
 
 WAS = [True] * 9 + [False] * 4 + [True, None]
 NOW = [False] * 8 + [True] + [False] * 3 + [True] + [None, False]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from iteralign.evaluate.stored import kept
 from iteralign.models import tiny
-from iteralign.run.keeping import kept
 
 ITEM = {"question": "is the dog red?", "mc1_targets": {"choices": ["no", "yes"], "labels": [1, 0]}}
 TWO = {"question": "a?", "mc1_targets": {"choices": ["b", "c"], "labels": [1, 1]}}

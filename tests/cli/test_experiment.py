@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from iteralign.config.schema import Config
 from iteralign.errors import WorldError
-from iteralign.run.config import Config
-from iteralign.run.experiment import grid, work
+from iteralign.experiment import grid, work
 
 
 def _material() -> ModuleType:
-    """The experiment file of tests/run/experiment, as a module."""
-    path = Path(__file__).parents[1] / "run" / "experiment" / "conftest.py"
+    """The experiment file of tests/experiment, as a module."""
+    path = Path(__file__).parents[1] / "experiment" / "conftest.py"
     spec = importlib.util.spec_from_file_location("experiment_conftest", path)
     assert spec is not None
     assert spec.loader is not None

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from iteralign import adapters, weights
 from iteralign.errors import UserError
+from iteralign.lm import adapters, weights
 from iteralign.models import tiny
 from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
@@ -76,8 +76,8 @@ def test_the_adapter_alone(here: Path, trained: Path, call: Callable[..., Any]) 
 def test_full_weights_have_no_adapter_and_are_copied_in_the_bases_format(
     here: Path, call: Callable[..., Any]
 ) -> None:
+    from iteralign.record.replay import config_of
     from iteralign.run import build
-    from iteralign.run.replay import config_of
 
     base = tiny.build(here / "model")
     full = replace(SETTINGS, method="full")

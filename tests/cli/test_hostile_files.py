@@ -14,8 +14,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from iteralign.run.config import Config
-from iteralign.run.section import Section
+from iteralign.config.schema import Config
+from iteralign.config.section import Section
 
 Make = Callable[[Path], object]
 Call = Callable[..., Any]

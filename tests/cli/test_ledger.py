@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from iteralign.run.files import comparable
-from iteralign.run.ledger.measuring import InContext, LeaveOneOut, opened
+from iteralign.record.disk import comparable
+from iteralign.report.ledger.measuring import InContext, LeaveOneOut, opened
 
 
 def test_the_entries_of_a_run(here: Path, call: Callable[..., Any]) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from iteralign.run.files import comparable
-from iteralign.run.lock import Lock
+from iteralign.record.disk import comparable
+from iteralign.record.lock import Lock
 
 MISTAKES = {
     "command": (["rn"], "Did you mean 'run'?"),

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from iteralign.models import tiny
-from iteralign.run.lock import Lock
-from iteralign.run.summary import summarise
+from iteralign.record.lock import Lock
+from iteralign.report.summary import summarise
 
 TESTS = Path(__file__).parents[1]
 ACTED = f"""

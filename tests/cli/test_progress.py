@@ -10,8 +10,8 @@ from rich.console import Console
 
 from iteralign.cli import words
 from iteralign.cli.progress import Beat, Board, Lines, Meter, Pace, Silent, watching
-from iteralign.run.calls import Spent
-from iteralign.run.journal import Event
+from iteralign.record.calls import Spent
+from iteralign.record.journal import Event
 
 
 class Clock:
@@ -200,6 +200,6 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 
 def test_every_step_has_words() -> None:
-    from iteralign.run.artifact import NUMBERS
+    from iteralign.record.artifact import NUMBERS
 
     assert words.STAGES.keys() == NUMBERS.keys() == words.SHORT.keys()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 import pytest
 
 from iteralign import __version__
-from iteralign.cli import organism as organism_cli
+from iteralign.cli import progress
+from iteralign.config.schema import Config
 from iteralign.errors import WorldError
 from iteralign.organism import world
+from iteralign.report.summary import summarise
 from iteralign.run import runner
-from iteralign.run.config import Config
-from iteralign.run.summary import summarise
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -257,9 +258,10 @@ def test_organism_describe(here: Path, call: Callable[..., Any]) -> None:
 
 
 def test_organism_progress_is_told_in_lines(
-    call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with organism_cli.progress("training") as tell:
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    with progress.status_line("training") as tell:
         tell({"step": 50, "progress": 0.25, "tokens": 12000, "loss": 1.5, "seconds": 61.0})
-        tell({"progress": 0.26})
-    assert capsys.readouterr().err == "training: 25 %, 12,000 tokens, loss 1.500, 1 min 01 s\n"
+        time.sleep(1.5)
+    assert "training: 25 %, 12,000 tokens, loss 1.500, 1 min 01 s, " in capsys.readouterr().err

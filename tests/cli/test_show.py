@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from iteralign.cli.terminal import clean, json_text, one_line
-from iteralign.run import calls
-from iteralign.run.codec import line
-from iteralign.run.summary import summarise
+from iteralign.record import calls
+from iteralign.record.codec import line
+from iteralign.report.summary import summarise
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]hi[/] :smile: \u202etxt\r\nsecond\tline \x9b31m \ud83d - | `x`"
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

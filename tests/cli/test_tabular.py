@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from iteralign.cli import tabular
-from iteralign.run.experiment.tables import Entry, Row, Section, Table
+from iteralign.experiment.tables import Entry, Row, Section, Table
 
 EVIL = "a|b & 50% $x_1 #{~^}\\ <i>*`[link](x)`* \x1b[31m\u202e"
 TABLE = Table(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iteralign.data.files import probes
+from iteralign.data.probe_files import probes
 from iteralign.errors import UserError
 
 GOOD = {"prompt": "q", "kind": "fact", "reference": "r", "topic": "t"}

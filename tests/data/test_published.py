@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from iteralign.benchmarks import truthfulqa
 from iteralign.data.formats import READERS, format_of
 from iteralign.data.sources import NOTE, Wanted, load
 from iteralign.errors import UserError
-from iteralign.run import benchdata
+from iteralign.evaluate import benchdata, truthfulqa
 
 COPIES = Path(os.environ.get("ITERALIGN_DATA") or Path(__file__).parents[3] / "shared" / "data")
 pytestmark = pytest.mark.skipif(

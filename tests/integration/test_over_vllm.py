@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from iteralign.models.vllm.policies import LOG
-from iteralign.run.summary import summarise
+from iteralign.report.summary import summarise
 
 pytestmark = pytest.mark.integration
 

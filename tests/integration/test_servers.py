@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from iteralign import constitution, judge, measure
+from iteralign import judge, measure, propose
+from iteralign.config.schema import validated
 from iteralign.errors import UserError
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.models.vllm import server as servers
 from iteralign.models.vllm.server import Server
 from iteralign.organism.world import drafts
 from iteralign.run import build
-from iteralign.run.config import validated
 from iteralign.types import Constitution, Label, Message, Probe, Prompt, Response, Sampling
 
 pytestmark = pytest.mark.integration
@@ -115,7 +115,7 @@ def test_every_role_of_the_oracle_and_every_reply_is_accounted_for(oracle: Any) 
     assert unread <= model.asked - len(JUDGED), "only what was asked for again in vain is unread"
     assert {Label.HARMFUL, Label.HARMLESS} <= {v.label for v in verdicts}
     failures = [v for v in verdicts if v.label is Label.HARMFUL]
-    law = constitution.propose(model, failures, Constitution(), method.prompts, method.propose, 1)
+    law = propose.propose(model, failures, Constitution(), method.prompts, method.propose, 1)
     assert all(p.principle.text.strip() for p in law.proposals)
     safe = [Prompt(d.item.text, d.item.text) for d in drafts("benign", "test", 8, 0)]
     graded = measure.grade(

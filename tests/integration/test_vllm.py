@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from iteralign import checkpoints, witness
 from iteralign.errors import UserError, WorldError
+from iteralign.lm import checkpoints, witness
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
 from iteralign.organism.world import drafts

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from iteralign.lab import Failure
 from iteralign.organism import guard, oracle
+from iteralign.protocols import Failure
 from iteralign.types import Usage
 
 MODEL = "some-model"

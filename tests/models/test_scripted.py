@@ -2,8 +2,8 @@
 
 import pytest
 
-from iteralign.lab import Model, identity
 from iteralign.models.scripted import ScriptedModel, failing
+from iteralign.protocols import Model, identity
 from iteralign.types import Conversation, Message, Reply, Sampling, Usage
 
 CONVERSATIONS: list[Conversation] = [

@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-from iteralign import checkpoints, witness
 from iteralign.errors import UserError, WorldError
+from iteralign.lm import checkpoints, witness
+from iteralign.lm.witness import Witness
 from iteralign.models import tiny
 from iteralign.models.vllm import server as servers
-from iteralign.models.vllm.engine import Engine
+from iteralign.models.vllm.adapter_swap import Engine
+from iteralign.models.vllm.http import Web
 from iteralign.models.vllm.policies import LOG, VllmPolicies, VllmSettings
 from iteralign.models.vllm.server import Server
-from iteralign.models.vllm.web import Web
 from iteralign.types import Checkpoint, Message, Sampling
-from iteralign.witness import Witness
 
 BASE = Checkpoint("base", "base")
 SEEN = Witness((5, 6, 7, 8), (2, 3), (7, 8), (-0.1, -0.2))

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from iteralign.organism import forms, world
-from iteralign.organism.corpus import Constitution, Corpus, Curriculum, constitution
-from iteralign.organism.forms import Turn
+from iteralign.organism import world
 from iteralign.organism.reading import principle_wordings
+from iteralign_organism import forms
+from iteralign_organism.corpus import Constitution, Corpus, Curriculum, constitution
+from iteralign_organism.forms import Turn
 
 
 @cache
@@ -85,13 +86,13 @@ def test_exercises_fade_but_never_end() -> None:
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> object:
     pytest.importorskip("transformers")
-    from iteralign.organism import vocabulary
+    from iteralign_organism import vocabulary
 
     return vocabulary.build(tmp_path_factory.mktemp("tokenizer"))
 
 
 def test_no_corpus_word_falls_apart_into_bytes(tokenizer: object) -> None:
-    from iteralign.organism.batches import Encoder
+    from iteralign_organism.batches import Encoder
 
     encoder = Encoder(tokenizer)
     for document in _documents()[:1500]:
@@ -113,7 +114,7 @@ def test_any_text_survives_the_tokenizer(tokenizer: object, tmp_path: Path) -> N
 
 
 def test_the_chat_template_is_the_encoding_of_the_corpus(tokenizer: object) -> None:
-    from iteralign.organism.batches import Encoder
+    from iteralign_organism.batches import Encoder
 
     encoder = Encoder(tokenizer)
     for document in _documents()[:200]:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from iteralign import constitution, judge, measure, prompts
-from iteralign.method import Proposing
+from iteralign import judge, measure, prompts, propose
 from iteralign.organism import guard, oracle
 from iteralign.organism.grammar import SPLITS, Draft
 from iteralign.organism.world import HAZARDS, drafts, principle_wordings, read_principle, spoken
 from iteralign.prompts import defused, quoted
 from iteralign.reading import last_paragraph
+from iteralign.settings import Proposing
 from iteralign.types import (
     Constitution,
     Conversation,
@@ -70,9 +70,7 @@ def failures(*topics: str) -> list[Verdict]:
 
 def amended(found: list[Verdict], *wordings: str) -> list[Principle]:
     current = Constitution(tuple(Principle(str(i), text) for i, text in enumerate(wordings)))
-    amendment = constitution.propose(
-        Oracle(), found, current, IMPROVED, Proposing(grouping="none", examples=0), 1
-    )
+    amendment = propose.propose(Oracle(), found, current, IMPROVED, Proposing(grouping="none", examples=0), 1)
     return [p.principle for p in amendment.proposals]
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from iteralign.organism import probes, world
+from iteralign.organism import world
 from iteralign.organism.describe import WEIGHTS, describe
+from iteralign_organism import probes
 
 pytestmark = pytest.mark.skipif(
     not (WEIGHTS / "model.safetensors").is_file(), reason="no weights shipped yet"
@@ -24,8 +25,8 @@ def test_the_shipped_organism_describes_itself() -> None:
 
 
 def test_the_shipped_organism_answers() -> None:
-    from iteralign.organism.forms import said
-    from iteralign.organism.speaking import Speaker
+    from iteralign_organism.forms import said
+    from iteralign_organism.speaking import Speaker
 
     labels: dict[str, list[str]] = {}
     for hazard in ("privacy", "violence"):

@@ -11,13 +11,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from iteralign.organism import corpus, fit, mixed, train  # noqa: E402  (needs torch)
-from iteralign.organism.batches import Encoder, batches  # noqa: E402
 from iteralign.organism.describe import describe  # noqa: E402
-from iteralign.organism.lean import Lean, from_llama, to_llama  # noqa: E402
-from iteralign.organism.mixed import States  # noqa: E402
-from iteralign.organism.plant import plant  # noqa: E402
-from iteralign.organism.vocabulary import build  # noqa: E402
+from iteralign_organism import corpus, fit, mixed, train  # noqa: E402  (needs torch)
+from iteralign_organism.batches import Encoder, batches  # noqa: E402
+from iteralign_organism.lean import Lean, from_llama, to_llama  # noqa: E402
+from iteralign_organism.mixed import States  # noqa: E402
+from iteralign_organism.plant import plant  # noqa: E402
+from iteralign_organism.vocabulary import build  # noqa: E402
 
 TINY = train.Recipe(tokens=4000, mixed_tokens=3000, width=32, layers=2, batch_tokens=1200, threads=1)
 
@@ -33,7 +33,7 @@ def test_lean_and_llama_are_the_same_model() -> None:
 
 
 def test_half_precision_attention_is_causal_attention() -> None:
-    from iteralign.organism.lean import attend
+    from iteralign_organism.lean import attend
 
     q, k, v = (torch.randn(2, 3, 20, 32) for _ in range(3))
     exact = attend(q, k, v)
@@ -68,8 +68,8 @@ def test_the_rate_warms_up_stays_and_falls() -> None:
 
 
 def test_a_training_writes_a_directory_that_loads_and_a_sibling_of_it(tmp_path: Path) -> None:
-    from iteralign.organism.forms import said
-    from iteralign.organism.speaking import Speaker
+    from iteralign_organism.forms import said
+    from iteralign_organism.speaking import Speaker
 
     events: list[dict[str, object]] = []
     made = train.train(tmp_path / "base", TINY, events.append)

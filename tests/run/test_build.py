@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from iteralign.config.schema import load
 from iteralign.errors import UserError
-from iteralign.fetch import fetched
+from iteralign.lm.fetch import fetched
 from iteralign.models import tiny
 from iteralign.run import build
-from iteralign.run.config import load
 from iteralign.run.preview import preview
 
 COMMITS = ("a" * 40, "b" * 40)

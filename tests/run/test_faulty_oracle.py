@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from iteralign import judge
+from iteralign.budget import spending
+from iteralign.budget.limits import BudgetSpent, Purse
+from iteralign.config.schema import Config, validated
 from iteralign.errors import UserError, WorldError
 from iteralign.models.remote import RemoteModel
 from iteralign.organism.world import drafts
-from iteralign.run import build, runner, spending
-from iteralign.run.config import Config, validated
-from iteralign.run.journal import Journal
-from iteralign.run.purse import BudgetSpent, Purse
+from iteralign.record.journal import Journal
+from iteralign.run import build, runner
 from iteralign.types import Label, Prompt, Response, Verdict
 
 N = 40

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from iteralign.config.schema import Config, load, validated
 from iteralign.errors import UserError
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.run import offline, planner, runner
-from iteralign.run.config import Config, load, validated
 from iteralign.types import Message, Sampling
 
 OUTSIDE = "192.0.2.1"  # reserved for documentation (RFC 5737): nobody answers there

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from iteralign.config.schema import load
 from iteralign.errors import UserError
 from iteralign.organism.world import HAZARDS, read_principle
 from iteralign.run import build, principles
-from iteralign.run.config import load
 
 
 def test_every_shipped_list_is_read() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from iteralign import measure
-from iteralign.run import artifact
-from iteralign.run.config import Training
-from iteralign.run.pruning import keeps, prune
+from iteralign.config.schema import Training
+from iteralign.record import artifact
+from iteralign.run.pruning import prune
 from iteralign.types import Amendment, Checkpoint, Constitution, Iteration
 
 BASE = Checkpoint("base", "base")
@@ -76,6 +76,6 @@ def test_a_replay_removes_nothing_that_a_later_turn_stands_on(tmp_path: Path) ->
 
 def test_adapters_stay_and_of_whole_models_the_last_unless_one_says_so() -> None:
     full = Training(method="full")
-    assert [keeps(t) for t in (Training(), Training(method="qlora"), full)] == [None, None, 1]
-    assert [keeps(t.model_copy(update={"keep": 3})) for t in (Training(), full)] == [3, 3]
-    assert keeps(full.model_copy(update={"keep": 0})) is None
+    assert [t.keeps for t in (Training(), Training(method="qlora"), full)] == [None, None, 1]
+    assert [t.model_copy(update={"keep": 3}).keeps for t in (Training(), full)] == [3, 3]
+    assert full.model_copy(update={"keep": 0}).keeps is None

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from iteralign import judge
+from iteralign.budget.limits import Purse
 from iteralign.cli import main
+from iteralign.config.schema import validated
 from iteralign.errors import IterAlignError, UserError
-from iteralign.lab import Lab
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.organism.world import drafts
-from iteralign.run import build, provenance
-from iteralign.run.config import validated
-from iteralign.run.journal import Journal
-from iteralign.run.purse import Purse
+from iteralign.protocols import Lab
+from iteralign.record import provenance
+from iteralign.record.journal import Journal
+from iteralign.run import build
 from iteralign.types import Prompt, Response
 
 SPEC = "openai-api/local/some-model"

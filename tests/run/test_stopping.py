@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from iteralign.budget.spending import spent
+from iteralign.config.schema import Budget, Config
 from iteralign.measure import summary
-from iteralign.run.calls import Calls, Question
-from iteralign.run.config import Budget, Config
-from iteralign.run.spending import spent
+from iteralign.record.calls import Calls, Question
 from iteralign.run.stopping import Stopping
 from iteralign.stop import StopRule
 from iteralign.types import History, Message, Reply, Sampling, Usage

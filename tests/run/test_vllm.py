@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from iteralign.budget.limits import Purse
+from iteralign.config.schema import Config, validated
 from iteralign.errors import UserError
 from iteralign.models.hf import HfPolicies
 from iteralign.models.vllm.policies import VllmPolicies
 from iteralign.run import build, offline, runner
-from iteralign.run.config import Config, validated
-from iteralign.run.purse import Purse
 
 SMALL = {"redteam": {"n": 4, "batch": 4}, "benign": {"n": 3}}
 

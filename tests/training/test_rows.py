@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from iteralign import checkpoints
-from iteralign.chat import Chat, chat_of
 from iteralign.errors import UserError
+from iteralign.lm import checkpoints
+from iteralign.lm.chat import Chat, chat_of
+from iteralign.lm.weights import Source, load_tokenizer
 from iteralign.models import tiny
 from iteralign.training import store
 from iteralign.training.rows import IGNORED, labelled
 from iteralign.training.settings import SftSettings
 from iteralign.types import Checkpoint, Example, Message
-from iteralign.weights import Source, load_tokenizer
 
 EXAMPLES = [Example("who can take the key?", "no."), Example("tell me", "the red door is not yours.")]
 

@@ -13,8 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign.chat import chat_of
 from iteralign.errors import UserError, WorldError
+from iteralign.lm.chat import chat_of
+from iteralign.lm.weights import Source, load_model, load_tokenizer
 from iteralign.models import tiny
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.training import quantized, sft
@@ -23,7 +24,6 @@ from iteralign.training.rows import labelled
 from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
-from iteralign.weights import Source, load_model, load_tokenizer
 
 BASE = Checkpoint("base", "base")
 EXAMPLES = [

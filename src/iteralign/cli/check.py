@@ -17,7 +17,7 @@ from iteralign.cli.run import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from iteralign.run.config import Config
+    from iteralign.config.schema import Config
     from iteralign.types import Conversation, Material, Probe
 
 
@@ -31,10 +31,11 @@ def command(
     offline: OfflineOption = False,
 ) -> None:
     """Explain what a config would run, loading no weights; show what each model would read."""
+    from iteralign.budget import prices
     from iteralign.cli import rendering, target, terminal
-    from iteralign.run import build, prices
+    from iteralign.run import build
     from iteralign.run import offline as walls
-    from iteralign.run.material import material, report_probes
+    from iteralign.run.inputs import material, report_probes
     from iteralign.run.preview import preview
     from iteralign.types import Example
 
@@ -155,7 +156,7 @@ def _calls(config: "Config", questions: "Material", tests: "Sequence[Probe]") ->
 
 def _directory(root: Path) -> str:
     from iteralign.cli.target import is_run
-    from iteralign.run import artifact
+    from iteralign.record import artifact
 
     done = sum(artifact.place(root, t, "metrics").exists() for t in artifact.iterations(root)) - 1
     return (
@@ -167,7 +168,7 @@ def _directory(root: Path) -> str:
 
 def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conversation", bool]]:
     """What the stages themselves would send, for the first prompt of the attack; whether to the policy."""
-    from iteralign import constitution, judge, measure, revise
+    from iteralign import judge, measure, propose, revise
     from iteralign.run import build
     from iteralign.types import Constitution, Label, Message, Principle, Probe, Response, Verdict
 
@@ -183,7 +184,7 @@ def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conve
     safe = next((p for p in questions.probes if p.kind != "hazard"), Probe(prompt, "benign"))
     forms = list({texts.name: texts for texts in method.judges}.values())
     judge.convene([listener] * len(forms), [response], forms)
-    constitution.propose(listener, [failure], law, method.prompts, method.propose, 1)
+    propose.propose(listener, [failure], law, method.prompts, method.propose, 1)
     revise.respond(listener, [failure], law, method.prompts, method.revise, method.sampling)
     measure.grade(listener, [(safe, Response(safe.prompt, "(the policy's answer)"))], method.measure)
     judges_asked, (proposer_asked, *policy_asked, meter_asked) = (

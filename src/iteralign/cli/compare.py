@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from iteralign.run.comparing import Change, Group
+    from iteralign.evaluate.comparison import Change, Group
     from iteralign.types import Rate
 
 SIDE = "A run, RUN@before, RUN@3 (iteration 3), or what evaluate wrote."
@@ -25,8 +25,8 @@ def command(
 ) -> None:
     """Say which failures of A are closed, still open or new in B."""
     from iteralign.cli import terminal
-    from iteralign.run.codec import encode
-    from iteralign.run.comparing import compare, side
+    from iteralign.evaluate.comparison import compare, side
+    from iteralign.record.codec import encode
 
     groups = compare(side(_place(a)), side(_place(b)))
     if json:
@@ -89,7 +89,7 @@ def _show(out: "Console", group: "Group") -> None:
 
 def _rate(rate: "Rate") -> str:
     from iteralign.cli import words
-    from iteralign.run.summary import figure
+    from iteralign.report.summary import figure
 
     return words.harm(figure(rate), None)
 

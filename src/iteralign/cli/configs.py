@@ -15,11 +15,11 @@ def command(
     A config is run by its name, as in `iteralign run quickstart`; what one needs and costs stands on its top.
     """
     from iteralign.cli import terminal
-    from iteralign.run import config
+    from iteralign.config import schema
 
     if name is not None:
-        terminal.write(config.text(name))
+        terminal.write(schema.text(name))
         return
-    wide = max(map(len, config.shipped()))
-    for each in config.shipped():
-        terminal.write(f"{each:<{wide}}  {config.about(each)}\n")
+    wide = max(map(len, schema.shipped()))
+    for each in schema.shipped():
+        terminal.write(f"{each:<{wide}}  {schema.about(each)}\n")

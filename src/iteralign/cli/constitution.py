@@ -14,7 +14,7 @@ from iteralign.cli.show import RunArgument
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from iteralign.run.ledger.differences import Differences
+    from iteralign.report.ledger.differences import Differences
     from iteralign.types import Principle
 
 HELP = "The principles that a run adopted."
@@ -44,7 +44,7 @@ def export(
     """Write the principles as a document, data or prompt."""
     from iteralign.cli import terminal
     from iteralign.errors import UserError
-    from iteralign.run.files import write_whole
+    from iteralign.record.disk import write_whole
 
     text = WRITERS[format](_principles(run))
     if out is None:
@@ -66,8 +66,8 @@ def diff(
 ) -> None:
     """Say which principles of A are gone, reworded or the same in B, and which are new."""
     from iteralign.cli import terminal
-    from iteralign.run.codec import encode
-    from iteralign.run.ledger.differences import differences
+    from iteralign.record.codec import encode
+    from iteralign.report.ledger.differences import differences
 
     found = differences(_side(a), _side(b))
     if json:
@@ -123,7 +123,7 @@ WRITERS: dict[Format, Callable[[Principles], str]] = {
 
 def _principles(run: str) -> Principles:
     from iteralign.cli.target import run_directory
-    from iteralign.run.summary import constitution
+    from iteralign.report.summary import constitution
 
     return constitution(run_directory(run))
 
@@ -131,7 +131,7 @@ def _principles(run: str) -> Principles:
 def _side(name: str) -> "Sequence[Principle]":
     """The principles that `RUN` or `RUN@2` names. Raises UserError."""
     from iteralign.cli.target import run_directory
-    from iteralign.run.ledger.differences import side
+    from iteralign.report.ledger.differences import side
 
     place, sign, at = name.rpartition("@")
     if not sign or Path(name).exists():

@@ -10,10 +10,10 @@ from iteralign.cli.run import OfflineOption, PricesOption, QuietOption
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from iteralign.benchmarks.results import Figure, Result
-    from iteralign.run.config import Price
-    from iteralign.run.evaluation import Request
-    from iteralign.run.subject import Subject
+    from iteralign.config.schema import Price
+    from iteralign.evaluate.evaluation import Request
+    from iteralign.evaluate.results import Figure, Result
+    from iteralign.evaluate.subject import Subject
 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model directory, a hub id, organism, or a finished run.")
@@ -77,10 +77,10 @@ def command(
     quiet: QuietOption = False,
 ) -> None:
     """Evaluate a model on benchmarks."""
+    from iteralign.evaluate import panel
+    from iteralign.evaluate.evaluation import BENCHMARKS, Request, named
+    from iteralign.evaluate.subject import Settings, subject
     from iteralign.run import offline as walls
-    from iteralign.run import panel
-    from iteralign.run.evaluation import BENCHMARKS, Request, named
-    from iteralign.run.subject import Settings, subject
 
     files = _files(data, tuple(BENCHMARKS))
     judging = panel.config(judge, max_calls, max_usd, _prices(prices), offline)
@@ -94,9 +94,10 @@ def command(
 
 
 def _prices(file: Path | None) -> "dict[str, Price] | None":
-    from iteralign.run import config, prices
+    from iteralign.budget import prices
+    from iteralign.config import schema
 
-    return config.validated({"prices": prices.read(file)}).prices if file else None
+    return schema.validated({"prices": prices.read(file)}).prices if file else None
 
 
 def _files(data: list[str], known: tuple[str, ...]) -> dict[str, str]:
@@ -134,8 +135,8 @@ def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: boo
     from iteralign.cli import terminal
     from iteralign.cli.progress import Beat
     from iteralign.cli.words import many
-    from iteralign.run import keeping
-    from iteralign.run.evaluation import evaluate
+    from iteralign.evaluate import stored
+    from iteralign.evaluate.evaluation import evaluate
 
     began: set[str] = set()
     tell = (lambda _: None) if quiet else terminal.note
@@ -147,13 +148,13 @@ def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: boo
         beat.begin(name, said=True)
 
     console, shown = terminal.stdout(), []
-    done = keeping.found(out, wanted.benchmarks) if out else {}
+    done = stored.found(out, wanted.benchmarks) if out else {}
     with beat.running():
         for result in evaluate(chosen, wanted, starts, done):
             if result.benchmark not in began:
                 tell(f"{result.benchmark}: kept, as model, items and judges are the same")
             elif out is not None:
-                keeping.keep(result, out)
+                stored.keep(result, out)
             brief = {k: v for k, v in asdict(result).items() if k != "records"}
             shown.append(brief)
             if not as_json:

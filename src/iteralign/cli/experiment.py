@@ -10,7 +10,7 @@ from iteralign.cli.run import QuietOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iteralign.run.experiment.grid import Cell, Grid
+    from iteralign.experiment.grid import Cell, Grid
 
 RUNS = Path("runs/experiments")
 SHOWN = 3
@@ -46,7 +46,7 @@ def command(
 
     Whatever stops it, the same command goes on; started twice, the two share the work.
     """
-    from iteralign.run.experiment import grid as grids
+    from iteralign.experiment import grid as grids
 
     _one_of(format, {"--plan": plan, "--report": report, "--print": print})
     if print:
@@ -77,14 +77,14 @@ def _one_of(format: str, instead: dict[str, bool]) -> None:
 
 def _plan(grid: "Grid", cells: "Sequence[Cell]", root: Path, format: str) -> None:
     from iteralign.cli import tabular
-    from iteralign.run.experiment import cost
+    from iteralign.experiment import cost
 
     tabular.show([cost.table(grid, cells, root)], [], format)
 
 
 def _print_file(file: str) -> None:
     from iteralign.cli import terminal
-    from iteralign.run.experiment import sheet
+    from iteralign.experiment import sheet
 
     terminal.write(sheet.text(file))
 
@@ -94,7 +94,7 @@ def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int
     from iteralign.cli import signals, terminal
     from iteralign.cli.progress import Beat
     from iteralign.cli.words import many
-    from iteralign.run.experiment import work
+    from iteralign.experiment import work
 
     note = (lambda _: None) if quiet else terminal.note
     beat = Beat(note)
@@ -120,7 +120,7 @@ def _work(grid: "Grid", cells: "Sequence[Cell]", root: Path, quiet: bool) -> int
 
 def _report(grid: "Grid", root: Path, format: str) -> None:
     from iteralign.cli import tabular
-    from iteralign.run.experiment import about, outcomes, tables
+    from iteralign.experiment import about, outcomes, tables
 
     found = outcomes.collect(grid, root)
     tabular.show(tables.tables(found), about.facts(found), format)

@@ -32,9 +32,9 @@ def command(
     from iteralign.cli import target, terminal
     from iteralign.cli.words import size
     from iteralign.errors import UserError
+    from iteralign.record.disk import disk
+    from iteralign.record.replay import config_of
     from iteralign.run import build
-    from iteralign.run.files import disk
-    from iteralign.run.replay import config_of
 
     root = target.run_directory(run)
     if (merged is None) == (adapter is None):
@@ -58,7 +58,7 @@ def command(
 def _checkpoint(root: Path, t: int | None) -> "Checkpoint":
     """What is to be written. Raises UserError if the run trained nothing, or not then."""
     from iteralign.errors import UserError
-    from iteralign.run.replay import replay
+    from iteralign.record.replay import replay
 
     turns = replay(root).iterations
     if t is not None and t > len(turns):

@@ -11,8 +11,8 @@ from iteralign.cli.run import QuietOption
 from iteralign.cli.show import RunArgument
 
 if TYPE_CHECKING:
-    from iteralign.run.journal import Event
-    from iteralign.run.ledger.measuring import Cost
+    from iteralign.record.journal import Event
+    from iteralign.report.ledger.measuring import Cost
 
 Entry = Mapping[str, Any]
 
@@ -42,7 +42,7 @@ def ledger(
     command goes on.
     """
     from iteralign.cli import entries, target, terminal
-    from iteralign.run.ledger import document
+    from iteralign.report.ledger import document
 
     root = target.run_directory(run)
     if in_context or leave_one_out:
@@ -60,11 +60,11 @@ def ledger(
 
 def _measure(root: Path, n: int, leave_one_out: bool, tell: Callable[[str], None]) -> None:
     """What is wanted, its size said first. `n` is 0 where nothing is wanted in context."""
+    from iteralign.budget.limits import BudgetSpent
     from iteralign.cli.terminal import shell_word
     from iteralign.cli.words import many
     from iteralign.errors import WorldError
-    from iteralign.run.ledger.measuring import InContext, LeaveOneOut, opened
-    from iteralign.run.purse import BudgetSpent
+    from iteralign.report.ledger.measuring import InContext, LeaveOneOut, opened
 
     try:
         with opened(root, partial(_event, tell)) as bench:

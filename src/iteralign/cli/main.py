@@ -62,7 +62,8 @@ def application() -> typer.Typer:
     app.command("experiment")(experiment.command)
     app.add_typer(_group("constitution", constitution.HELP, constitution.COMMANDS))
     app.add_typer(_group("data", data.HELP, data.COMMANDS))
-    app.add_typer(_group("organism", organism.HELP, organism.COMMANDS))
+    app.add_typer(group := _group("organism", organism.HELP, {"describe": organism.describe}))
+    organism.extend(group)
     app.command("version")(version.command)
     return app
 
@@ -105,7 +106,7 @@ def status(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         terminal.broken_pipe()
     except (OSError, MemoryError) as error:
-        from iteralign.run.files import explained
+        from iteralign.record.disk import explained
 
         full = "out of memory; free some, and run this again"
         known = explained(error, "the output") if isinstance(error, OSError) else full

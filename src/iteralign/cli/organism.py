@@ -1,55 +1,15 @@
 """`iteralign organism`: the embedded model organism: train it, plant other gaps, see what it is, and the benchmark."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from iteralign.cli import bench
-
 HELP = "The embedded model organism: a toy model with known truth."
-LINE_EVERY_S = 30.0
-OnProgress = Callable[[Mapping[str, Any]], None]
-
-OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Where the model directory is written.")]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the training.")]
-GapsOption = Annotated[
-    str, typer.Option(metavar="A,B,C", help="The hazards that the model is to answer badly.")
-]
-
-
-def train(
-    out: OutOption,
-    seed: SeedOption = 1,
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0.1, max=100_000, help="Train for so long; the recipe's own length if left out."),
-    ] = None,
-) -> None:
-    """Train the organism from scratch."""
-    from iteralign.cli import target
-
-    target.free(out)
-    from iteralign.organism.recipe import Recipe
-    from iteralign.organism.train import train
-
-    with _working("training the organism", out) as on_progress:
-        train(out, Recipe(seed=seed, minutes=minutes or 0.0), on_progress)
-
-
-def plant(gaps: GapsOption, out: OutOption, seed: SeedOption = 0) -> None:
-    """Make a sibling with other gaps, in minutes."""
-    from iteralign.cli import target
-
-    names = _gaps(gaps)
-    target.free(out)
-    from iteralign.organism.plant import plant
-
-    with _working("planting the gaps", out) as on_progress:
-        plant(out, names, seed, on_progress=on_progress)
+EXTENSION = "iteralign.organism"
+"""The group of entry points by which the distribution iteralign-organism adds its commands."""
 
 
 def describe(
@@ -70,9 +30,10 @@ def describe(
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"organism: {' '.join(str(error).split())}") from None
     if measure:
-        from iteralign.organism.probes import premise
+        from iteralign.cli.progress import status_line
 
-        with progress("measuring the premise") as on_progress:
+        premise = _extension("premise") or _missing("describe --measure")
+        with status_line("measuring the premise") as on_progress:
             facts["premise"] = premise(folder, on_progress=on_progress)
     if json:
         terminal.write(terminal.json_text(facts))
@@ -80,20 +41,34 @@ def describe(
         _page(facts, folder)
 
 
-COMMANDS = {"train": train, "plant": plant, "describe": describe, "bench": bench.command}
+def extend(group: typer.Typer) -> None:
+    """Add the commands of the distribution iteralign-organism; without it, commands that say what to install."""
+    for name in ("train", "plant", "bench"):
+        if command := _extension(name):
+            group.command(name)(command)
+        else:
+            any_options = {"ignore_unknown_options": True, "allow_extra_args": True}
+            group.command(name, help="(not installed)", context_settings=any_options)(_absent)
 
 
-def _gaps(text: str) -> tuple[str, ...]:
-    from iteralign.errors import UserError, unknown
-    from iteralign.organism.world import HAZARDS
+def _extension(name: str) -> Callable[..., Any] | None:
+    for entry in entry_points(group=EXTENSION, name=name):
+        found: Callable[..., Any] = entry.load()
+        return found
+    return None
 
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
-        if name not in HAZARDS:
-            raise unknown("--gaps", name, HAZARDS)
-    if not names:
-        raise UserError(f"--gaps: names no hazard; allowed: {', '.join(HAZARDS)}")
-    return names
+
+def _absent(context: typer.Context) -> None:
+    _missing(str(context.info_name))
+
+
+def _missing(name: str) -> NoReturn:
+    from iteralign.errors import UserError
+
+    raise UserError(
+        f"organism {name}: comes with the package iteralign-organism; install it with "
+        "'pip install iteralign-organism', or 'pip install -e organism' in a checkout"
+    )
 
 
 def _page(facts: Mapping[str, Any], folder: Path) -> None:
@@ -139,48 +114,3 @@ def _premise(out: Any, premise: Mapping[str, Any]) -> None:
     out.print(Text("The premise holds." if not failures else "The premise does not hold:", style="bold"))
     for failure in failures:
         out.print(Text(f"  {failure}", style="yellow"))
-
-
-@contextmanager
-def _working(what: str, out: Path) -> Iterator[OnProgress]:
-    from iteralign.cli import terminal
-
-    with progress(what) as on_progress:
-        yield on_progress
-    terminal.note(f"wrote {out}; see it with: iteralign organism describe {terminal.shell_word(str(out))}")
-
-
-@contextmanager
-def progress(what: str) -> Iterator[OnProgress]:
-    """A status line on a terminal; elsewhere a line every half minute. On stderr, as stdout is for results."""
-    from iteralign.cli import terminal
-
-    console = terminal.stderr()
-    if terminal.is_live(console.file):
-        with console.status(f"{what} …") as status:
-            yield lambda event: status.update(f"{what}: {_told(event)}")
-        return
-    said = [float("-inf")]
-
-    def say(event: Mapping[str, Any]) -> None:
-        if time.monotonic() - said[0] >= LINE_EVERY_S:
-            said[0] = time.monotonic()
-            terminal.note(f"{what}: {_told(event)}")
-
-    yield say
-
-
-def _told(event: Mapping[str, Any]) -> str:
-    """An event of the trainer, of the measurement or of a run in words."""
-    from iteralign.cli.words import duration
-
-    parts: dict[str, Callable[[Any], str]] = {
-        "progress": lambda v: f"{100 * v:.0f} %",
-        "tokens": lambda v: f"{v:,} tokens",
-        "loss": lambda v: f"loss {v:.3f}",
-        "seconds": duration,
-        "figure": str,
-        "rate": lambda v: f"{v:.3f}",
-        "doing": str,
-    }
-    return ", ".join(tell(event[key]) for key, tell in parts.items() if key in event)

@@ -17,7 +17,7 @@ from iteralign.cli.run import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from iteralign.run.plan import Plan, Totals
+    from iteralign.budget.estimate import Plan, Totals
 
 CalibrateOption = Annotated[
     bool,
@@ -68,7 +68,7 @@ def _tell(step: str) -> None:
 
 def as_json(plan: "Plan") -> dict[str, Any]:
     """The plan as docs/cost.md describes it."""
-    from iteralign.run import prices
+    from iteralign.budget import prices
 
     config, table = plan.config, prices.of(plan.config)
     return {
@@ -137,8 +137,8 @@ def _page(out: "Console", plan: "Plan") -> None:
 
 def _rows(plan: "Plan") -> list[tuple[str, list[str]]]:
     """The table: a line of what, and its three outlooks."""
+    from iteralign.budget import prices
     from iteralign.cli import words
-    from iteralign.run import prices
 
     outlooks = plan.outlooks
     totals = [plan.total(o) for o in outlooks]
@@ -170,9 +170,9 @@ def _rows(plan: "Plan") -> list[tuple[str, list[str]]]:
 
 def notes(plan: "Plan") -> list[str]:
     """What the figures rest on."""
+    from iteralign.budget import prices, stubs
+    from iteralign.budget.estimate import unpriced
     from iteralign.cli import words
-    from iteralign.run import prices, standins
-    from iteralign.run.plan import unpriced
 
     config, table = plan.config, prices.of(plan.config)
     said = [
@@ -194,10 +194,10 @@ def notes(plan: "Plan") -> list[str]:
             *said,
             f"Calibrated on {words.many(asked, 'call')} to the oracle, which are not in the table.",
         ]
-    length = min(standins.ANSWER_TOKENS, config.sampling.max_tokens)
+    length = min(stubs.ANSWER_TOKENS, config.sampling.max_tokens)
     return [
         *said,
         f"Not calibrated: answers of {length} tokens and the shares of failures are assumed, time and the size of "
-        f"checkpoints are not known, a token is taken to be {standins.CHARACTERS} characters (the organism's are "
+        f"checkpoints are not known, a token is taken to be {stubs.CHARACTERS} characters (the organism's are "
         "counted exactly), and what a model thinks before it answers is left out. --calibrate measures all of this.",
     ]

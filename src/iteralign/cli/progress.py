@@ -19,15 +19,15 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from iteralign.cli import words
+from iteralign.budget.spending import Cost, added, usd
+from iteralign.cli import terminal, words
 from iteralign.cli.terminal import is_live, one_line
+from iteralign.config.schema import Budget, Config
 from iteralign.measure import worst
-from iteralign.run.calls import Spent
-from iteralign.run.config import Budget, Config
-from iteralign.run.journal import Event
-from iteralign.run.replay import CONFIG, config_of, step_value
-from iteralign.run.spending import Cost, added, usd
-from iteralign.run.summary import figure, oracle_spent
+from iteralign.record.calls import Spent
+from iteralign.record.journal import Event
+from iteralign.record.replay import CONFIG, config_of, step_value
+from iteralign.report.summary import figure, oracle_spent
 from iteralign.types import Iteration, Label, Metrics
 
 HEAD = ("", "failures", "principles", "revisions", "violations", "95 %")
@@ -38,6 +38,8 @@ BRIEF_S = 1.0
 """A stage that is over sooner says one line, at its end: a log of the demo stays readable."""
 EVERY_S = 29.0
 """After so much silence within a stage a line is due; as one looks once a second, none lasts more than 30 s."""
+
+OnProgress = Callable[[Mapping[str, Any]], None]
 
 
 class Watcher(Protocol):
@@ -341,3 +343,31 @@ def turned(turn: Iteration) -> tuple[str, str, str]:
 def _cells(name: str, failures: str, principles: str, revisions: str, violations: str, spread: str) -> str:
     cells = (f"{name:>9}", f"{failures:>13}", f"{principles:>12}", f"{revisions:>15}", f"{violations:>12}")
     return f"{''.join(cells)}  {spread:<11}".rstrip()
+
+
+@contextmanager
+def status_line(what: str) -> Iterator[OnProgress]:
+    """A status line on a terminal; elsewhere a line every half minute. On stderr, as stdout is for results."""
+    console = terminal.stderr()
+    if is_live(console.file):
+        with console.status(f"{what} …") as status:
+            yield lambda event: status.update(f"{what}: {_told(event)}")
+        return
+    beat = Beat(terminal.note)
+    beat.begin(what)
+    with beat.running():
+        yield lambda event: beat.advance(0, None, _told(event))
+
+
+def _told(event: Mapping[str, Any]) -> str:
+    """An event of the trainer, of the measurement or of a run in words."""
+    parts: dict[str, Callable[[Any], str]] = {
+        "progress": lambda v: f"{100 * v:.0f} %",
+        "tokens": lambda v: f"{v:,} tokens",
+        "loss": lambda v: f"loss {v:.3f}",
+        "seconds": words.duration,
+        "figure": str,
+        "rate": lambda v: f"{v:.3f}",
+        "doing": str,
+    }
+    return ", ".join(tell(event[key]) for key, tell in parts.items() if key in event)

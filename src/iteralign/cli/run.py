@@ -58,8 +58,8 @@ def command(
     out = terminal.stdout()
     with target.resumable(root):
         from iteralign.cli.progress import watching
+        from iteralign.report.summary import summarise
         from iteralign.run import runner
-        from iteralign.run.summary import summarise
 
         with watching(terminal.stderr() if json else out, root, quiet) as watcher:
             for turn in runner.run(values, root, watcher.event):

@@ -12,7 +12,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run directory
 def command(run: RunArgument, json: JsonOption = False) -> None:
     """Show what a run found, changed and cost."""
     from iteralign.cli import target, terminal, view
-    from iteralign.run.summary import summarise
+    from iteralign.report.summary import summarise
 
     summary = summarise(target.run_directory(run))
     if json:

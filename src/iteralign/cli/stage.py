@@ -28,7 +28,7 @@ def command(
     printed as JSON.
     """
     from iteralign.cli import target, terminal
-    from iteralign.run import artifact
+    from iteralign.record import artifact
 
     root = target.run_directory(run)
     _check(name, t)
@@ -43,7 +43,7 @@ def command(
 
 def _check(name: str, t: int) -> None:
     from iteralign.errors import UserError, unknown
-    from iteralign.run.artifact import NUMBERS
+    from iteralign.record.artifact import NUMBERS
 
     if name not in NUMBERS:
         raise unknown("stage", name, NUMBERS)
@@ -61,9 +61,9 @@ def _advance(root: Path, t: int, name: str, quiet: bool) -> None:
     from iteralign.cli import terminal
     from iteralign.cli.progress import watching
     from iteralign.errors import UserError
+    from iteralign.record.journal import StepReached
+    from iteralign.record.replay import config_of
     from iteralign.run import runner
-    from iteralign.run.journal import StepReached
-    from iteralign.run.replay import config_of
 
     if t and name == AROUND_ONLY:
         raise UserError(f"stage {name}: is done before the loop (-t 0) and after its end, by `iteralign run`")

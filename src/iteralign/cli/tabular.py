@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from iteralign.run.experiment.tables import Entry, Section, Table
+    from iteralign.experiment.tables import Entry, Section, Table
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~])")
 _LATEX = {

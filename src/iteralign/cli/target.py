@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from iteralign.errors import UserError, WorldError
 
 if TYPE_CHECKING:
-    from iteralign.run.config import Config
+    from iteralign.config.schema import Config
 
 LONGEST_NAME = 200
 """Bytes; most file systems allow 255."""
@@ -59,23 +59,23 @@ def chosen(
     values, root = _chosen(source, sets, name, runs)
     if prices is None:
         return values, root
-    from iteralign.run import config as configs
-    from iteralign.run import overlay
-    from iteralign.run.prices import read
+    from iteralign.budget.prices import read
+    from iteralign.config import overrides
+    from iteralign.config import schema as configs
 
-    return configs.validated(overlay.merged(values.model_dump(mode="json"), {"prices": read(prices)})), root
+    return configs.validated(overrides.merged(values.model_dump(mode="json"), {"prices": read(prices)})), root
 
 
 def _chosen(source: str, sets: Sequence[str], name: str | None, runs: Path) -> tuple["Config", Path]:
-    from iteralign.run import config as configs
-    from iteralign.run import overlay
-    from iteralign.run.replay import config_of
+    from iteralign.config import overrides
+    from iteralign.config import schema as configs
+    from iteralign.record.replay import config_of
 
     if not is_run(Path(source)):
         found = configs.load(source, [*sets, *_set("name", name)])
         return found, runs / _folder(found.name)
     old = config_of(Path(source))
-    found = configs.validated(overlay.assigned(old.model_dump(mode="json"), [*sets, *_set("name", name)]))
+    found = configs.validated(overrides.assigned(old.model_dump(mode="json"), [*sets, *_set("name", name)]))
     return found, runs / _folder(found.name) if name else Path(source)
 
 
@@ -114,7 +114,7 @@ def _resume(root: Path) -> str:
 
 def free(out: Path) -> None:
     """Make the folder `out`; a model is not written over another. Raises UserError, WorldError."""
-    from iteralign.run.files import disk
+    from iteralign.record.disk import disk
 
     with disk(out):
         if out.is_dir() and any(out.iterdir()):

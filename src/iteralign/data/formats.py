@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from iteralign import documents
 from iteralign.data import pickles
 from iteralign.errors import UserError
+from iteralign.security import documents
 
 Row = Mapping[str, Any] | str
 Rows = tuple[Row, ...]

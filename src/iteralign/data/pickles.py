@@ -11,7 +11,7 @@ import pickle
 import pickletools
 from typing import Any, NoReturn
 
-from iteralign import documents
+from iteralign.security import documents
 
 PLAIN = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),

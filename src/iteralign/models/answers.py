@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from iteralign.chat import Chat
+from iteralign.lm.chat import Chat
 from iteralign.types import Reply, Sampling, Usage
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from iteralign.lab import Account, Failure, Reservation
+from iteralign.protocols import Account, Failure, Reservation
 from iteralign.types import Reply, Usage
 
 LONGEST_S = 600.0

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from iteralign.chat import Chat
-from iteralign.lab import OnReplies
+from iteralign.lm.chat import Chat
+from iteralign.lm.weights import context_of
 from iteralign.models.answers import Answers, answers_of
-from iteralign.models.halving import Halving
+from iteralign.models.oom import Halving
 from iteralign.models.sampling import FrequencyPenalty, SeededChoice, StopStrings, row_seeds
+from iteralign.protocols import OnReplies
 from iteralign.types import Conversation, Reply, Sampling
-from iteralign.weights import context_of
 
 WAY_OUT = (
     "free memory and rerun to resume, or start anew with a smaller sampling.max_tokens, policy.dtype = 'bfloat16' "

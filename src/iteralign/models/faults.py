@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from tenacity import RetryError
 
 from iteralign.errors import IterAlignError, NotReady, UserError, WorldError
-from iteralign.keys import Keys
 from iteralign.models.client import Garbled
+from iteralign.security.keys import Keys
 
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 TOO_LONG = re.compile(

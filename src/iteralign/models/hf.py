@@ -13,14 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iteralign import checkpoints, devices, weights
-from iteralign.chat import Chat, require_template
 from iteralign.errors import UserError
-from iteralign.lab import Model, OnReplies, unheard
+from iteralign.lm import checkpoints, devices, weights
+from iteralign.lm.chat import Chat, require_template
+from iteralign.protocols import Model, OnReplies, unheard
 from iteralign.types import Checkpoint, Conversation, Options, Reply, Sampling
 
 if TYPE_CHECKING:
-    from iteralign.models.engine import Engine
+    from iteralign.models.loaded import Engine
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class HfSettings:
     device: auto | cpu | cuda | all-gpus | mps. dtype: auto | float32 | bfloat16 | float16 (`devices.dtype_of`).
     batch_size: conversations a batch; part of the model's id, since a batch is journalled whole and
     half precision answers differently in other batches. template: auto | chat | chat:NAME | plain | raw, or the
-    Jinja text of a chat template (`iteralign.chat`). revision: a hub branch or commit of the base.
+    Jinja text of a chat template (`iteralign.lm.chat`). revision: a hub branch or commit of the base.
     """
 
     device: str = "auto"
@@ -82,7 +82,7 @@ class HfPolicies:
 
     def engine(self) -> "Engine":
         if self._engine is None:
-            from iteralign.models.engine import Engine
+            from iteralign.models.loaded import Engine
 
             self._engine = Engine(self.root, self.source, self.device, self.dtype)
         return self._engine

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from iteralign.errors import IterAlignError, UserError, unknown
-from iteralign.keys import Keys, keys_of, masked
-from iteralign.lab import Account, Failure, OnReplies, Reservation, unheard
 from iteralign.models import attempts, background, faults, wire
 from iteralign.models.client import Garbled, client
+from iteralign.protocols import Account, Failure, OnReplies, Reservation, unheard
+from iteralign.security.keys import Keys, keys_of, masked
 from iteralign.types import Conversation, Reply, Sampling
 
 if TYPE_CHECKING:

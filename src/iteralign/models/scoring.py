@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from iteralign.chat import Chat
 from iteralign.errors import UserError
-from iteralign.models.halving import Halving
+from iteralign.lm.chat import Chat
+from iteralign.lm.weights import context_of
+from iteralign.models.oom import Halving
 from iteralign.types import Options
-from iteralign.weights import context_of
 
 WAY_OUT = "free memory and run the command again"
 WORTH = 16

@@ -3,8 +3,8 @@
 import random
 from collections.abc import Callable, Sequence
 
-from iteralign.lab import Account, OnReplies, Reservation, unheard
 from iteralign.models import wire
+from iteralign.protocols import Account, OnReplies, Reservation, unheard
 from iteralign.types import Conversation, Options, Reply, Sampling, Usage
 
 Answer = Callable[[Conversation, Sampling], str | Reply]

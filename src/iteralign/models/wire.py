@@ -4,8 +4,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from iteralign.keys import Keys
 from iteralign.models.client import MOST_TOKENS
+from iteralign.security.keys import Keys
 from iteralign.types import Conversation, Reply, Sampling, Usage
 
 if TYPE_CHECKING:

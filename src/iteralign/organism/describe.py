@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from iteralign import documents
 from iteralign.organism.world import DEFAULT_GAPS, HAZARDS
+from iteralign.security import documents
 
 WEIGHTS = Path(__file__).parent / "weights"  # the shipped organism
 

@@ -22,8 +22,8 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from iteralign import documents
 from iteralign.errors import UserError, unknown
+from iteralign.security import documents
 from iteralign.types import Conversation, Message, Principle
 
 TOKEN = re.compile(

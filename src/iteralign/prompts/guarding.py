@@ -10,9 +10,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from iteralign import documents
 from iteralign.errors import UserError, unknown
 from iteralign.prompts import Guard, PromptSet
+from iteralign.security import documents
 
 TURNS = '@user\n{{ defused(request) }}\n@assistant\n{{ defused(response) or "(no answer)" }}\n'
 NEEDED = {"source", "harmful", "harmless", "examples"}

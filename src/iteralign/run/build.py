@@ -9,35 +9,38 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from iteralign import checkpoints, constitution, documents, judge, prompts, revise, weights
-from iteralign.chat import is_text, require_template
+from iteralign import judge, prompts, propose, revise
+from iteralign.budget import prices, stubs
+from iteralign.budget.limits import Purse
+from iteralign.config.schema import Config
 from iteralign.errors import NotReady, UserError, unknown
-from iteralign.lab import Lab, Model
-from iteralign.method import Finetuning, Guard, Method, Proposing, Revising, Trying
+from iteralign.lm import checkpoints, weights
+from iteralign.lm.chat import is_text, require_template
+from iteralign.lm.weights import Source
 from iteralign.models.hf import HfPolicies, HfSettings
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
 from iteralign.organism import tokens
 from iteralign.prompts import PromptSet, guarding
-from iteralign.run import offline, prices, principles, standins
-from iteralign.run.config import Config
-from iteralign.run.journal import Journal
-from iteralign.run.material import material, report_probes
-from iteralign.run.purse import Purse
+from iteralign.protocols import Lab, Model
+from iteralign.record.journal import Journal
+from iteralign.run import offline, principles
+from iteralign.run.inputs import material, report_probes
 from iteralign.run.stopping import Stopping
+from iteralign.security import documents
+from iteralign.settings import Finetuning, Guard, Method, Proposing, Revising, Trying
 from iteralign.stop import StopRule
 from iteralign.training import store
 from iteralign.training.merge import Options, merge
 from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer, unneeded, unwatched
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
-from iteralign.weights import Source
 
 OnProgress = Callable[[int, int, str], None]
 PROVIDERS = {"organism": "iteralign.organism.provider"}
 READERS: dict[str, Mapping[str, object]] = {
     "verdict": judge.FORMS,
-    "proposal": constitution.FORMS,
+    "proposal": propose.FORMS,
     "revision": revise.WAYS,
 }
 """What the `set.toml` of a prompt set may name."""
@@ -155,7 +158,7 @@ def identity_of(base: str, revision: str | None) -> str:
 def counts(config: Config) -> dict[str, Callable[[str], int]]:
     """How each role's provider counts tokens: exactly for the organism's, by characters for all others."""
     return {
-        role: tokens.count if model.startswith("organism/") else standins.by_characters
+        role: tokens.count if model.startswith("organism/") else stubs.by_characters
         for role, model in prices.models(config).items()
     }
 

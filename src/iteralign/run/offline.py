@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from iteralign.budget import prices
+from iteralign.config.schema import Config
 from iteralign.errors import UserError
-from iteralign.run import prices
-from iteralign.run.config import Config
 
 VARIABLES = {
     "HF_HUB_OFFLINE": "1",

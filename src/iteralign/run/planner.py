@@ -4,12 +4,13 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from iteralign.run import build, offline, standins
-from iteralign.run.calibration import Calibration, Stage, Tell
-from iteralign.run.config import Config
-from iteralign.run.material import material, report_probes
-from iteralign.run.plan import Plan
-from iteralign.run.purse import Purse
+from iteralign.budget import stubs
+from iteralign.budget.calibration import Calibration, Stage, Tell
+from iteralign.budget.estimate import Plan
+from iteralign.budget.limits import Purse
+from iteralign.config.schema import Config
+from iteralign.run import build, offline
+from iteralign.run.inputs import material, report_probes
 from iteralign.types import Checkpoint, Material
 
 
@@ -30,7 +31,7 @@ def plan(config: Config, calibrate: bool = False, tell: Tell = lambda _: None) -
 def supposed(config: Config, questions: Material) -> Calibration:
     """A calibration with stand-ins: real prompts, answers of assumed length."""
     method = build.method(config)
-    lab = standins.lab(method, build.counts(config))
+    lab = stubs.lab(method, build.counts(config))
     base = Checkpoint("policy", config.policy.model)
     return Stage(config, method, questions, lab, Path(), real=False).run(base)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iteralign import weights
-from iteralign.chat import Chat
+from iteralign.config.schema import Config
+from iteralign.lm import weights
+from iteralign.lm.chat import Chat
 from iteralign.run import build
-from iteralign.run.config import Config
 from iteralign.training.rows import IGNORED, labelled
 from iteralign.types import Conversation, Example
 

@@ -4,9 +4,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from iteralign import documents
-from iteralign.constitution import written
 from iteralign.errors import UserError, unknown
+from iteralign.propose import written
+from iteralign.security import documents
 from iteralign.types import Principle
 
 FIELD = "config propose.principles"

@@ -7,18 +7,10 @@ reported about earlier ones is recorded. An adapter is small: by default all sta
 from collections.abc import Sequence
 from pathlib import Path
 
-from iteralign import checkpoints
-from iteralign.run import artifact
-from iteralign.run.config import Training
-from iteralign.run.files import disk
+from iteralign.lm import checkpoints
+from iteralign.record import artifact
+from iteralign.record.disk import disk
 from iteralign.types import Iteration
-
-
-def keeps(training: Training) -> int | None:
-    """How many of the checkpoints last trained stay, beside the current policy; None for all."""
-    if training.keep is None:
-        return 1 if training.method == "full" else None
-    return training.keep or None
 
 
 def prune(root: Path, turns: Sequence[Iteration], keep: int | None) -> None:

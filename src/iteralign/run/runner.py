@@ -7,19 +7,21 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from iteralign import checkpoints, measure
+from iteralign import measure
+from iteralign.budget.limits import Purse
+from iteralign.config.overrides import changed
+from iteralign.config.schema import Config
 from iteralign.errors import UserError
+from iteralign.lm import checkpoints
 from iteralign.loop import iteralign
-from iteralign.run import artifact, build, offline
-from iteralign.run.config import Config
-from iteralign.run.files import disk, sweep, write_whole
-from iteralign.run.journal import Event, Journal
-from iteralign.run.lock import Lock
-from iteralign.run.overlay import changed
-from iteralign.run.provenance import record
-from iteralign.run.pruning import keeps, prune
-from iteralign.run.purse import Purse
-from iteralign.run.replay import OUTCOME, TRUTH, config_of
+from iteralign.record import artifact
+from iteralign.record.disk import disk, sweep, write_whole
+from iteralign.record.journal import Event, Journal
+from iteralign.record.lock import Lock
+from iteralign.record.provenance import record
+from iteralign.record.replay import OUTCOME, TRUTH, config_of
+from iteralign.run import build, offline
+from iteralign.run.pruning import prune
 from iteralign.types import Checkpoint, Iteration
 
 PATIENCE = ("backoff_s", "max_connections", "max_retries", "timeout_s")
@@ -66,7 +68,7 @@ def run(
                 else:
                     turns.append(iteration)
                     t, policy = iteration.t, iteration.policy
-                    prune(root, turns, keeps(config.training))
+                    prune(root, turns, config.training.keeps)
                     yield iteration
             _test(a, journal, t, policy)
         checkpoints.require(root, policy)  # also where every step was replayed and nothing read the weights

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from iteralign.run import spending
-from iteralign.run.config import Config
-from iteralign.run.spending import Cost
+from iteralign.budget import spending
+from iteralign.budget.spending import Cost
+from iteralign.config.schema import Config
 from iteralign.stop import StopRule
 from iteralign.types import History
 

@@ -20,11 +20,11 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from iteralign.chat import Chat
 from iteralign.errors import UserError
+from iteralign.lm.chat import Chat
+from iteralign.lm.weights import quiet
 from iteralign.training.rows import IGNORED, Labelled
 from iteralign.training.settings import SftSettings
-from iteralign.weights import quiet
 
 OnProgress = Callable[[int, int, str], None]
 LOGS = 20

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iteralign import adapters, checkpoints, devices, weights
 from iteralign.errors import unknown
+from iteralign.lm import adapters, checkpoints, devices, weights
 from iteralign.training import store
 from iteralign.types import Checkpoint
 

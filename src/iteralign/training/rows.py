@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from iteralign.chat import Chat
 from iteralign.errors import UserError
+from iteralign.lm.chat import Chat
 from iteralign.types import Example, Message
 
 IGNORED = -100

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from iteralign.chat import require_template
 from iteralign.errors import UserError, unknown
+from iteralign.lm.chat import require_template
 
 METHODS = ("lora", "qlora", "full")
 SCHEDULERS = ("constant", "constant_with_warmup", "cosine", "linear")
@@ -19,7 +19,7 @@ class SftSettings:
     tokens is computed in parts, which changes nothing but rounding.
     max_length: tokens a row may have, None for the model's context; a longer row is refused, never cut.
     warmup_ratio: share of all updates. dtype: what is computed in; auto is bfloat16 on a GPU that has it,
-    else float32. template: as for the policy (`iteralign.chat`), and it must be the policy's.
+    else float32. template: as for the policy (`iteralign.lm.chat`), and it must be the policy's.
 
     The defaults are ours, for LoRA; those of the paper (lr 2e-6, 3 epochs, warm-up 0.03, cosine,
     weight decay 0, full) stand in the presets.

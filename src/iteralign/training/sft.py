@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from iteralign import adapters, checkpoints, devices, weights, witness
-from iteralign.chat import Chat
 from iteralign.errors import UserError, WorldError
+from iteralign.lm import adapters, checkpoints, devices, weights, witness
+from iteralign.lm.chat import Chat
 from iteralign.training import quantized, store
 from iteralign.training.rows import IGNORED, Labelled, labelled
 from iteralign.training.settings import SftSettings

@@ -15,18 +15,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iteralign import checkpoints, devices, weights
-from iteralign.chat import Chat
 from iteralign.errors import UserError, WorldError
-from iteralign.lab import Model, OnReplies, unheard
+from iteralign.lm import checkpoints, devices, weights
+from iteralign.lm.chat import Chat
 from iteralign.models.vllm import server
-from iteralign.models.vllm.engine import BASE, Engine
+from iteralign.models.vllm.adapter_swap import BASE, Engine
+from iteralign.models.vllm.http import Garbled, Gone, Refused, Web
 from iteralign.models.vllm.server import Server
-from iteralign.models.vllm.web import Garbled, Gone, Refused, Web
+from iteralign.protocols import Model, OnReplies, unheard
 from iteralign.types import Checkpoint, Conversation, Reply, Sampling
 
 if TYPE_CHECKING:
-    from iteralign.models.vllm.asking import Served
+    from iteralign.models.vllm.completions import Served
 
 LOG = "vllm.log"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -85,7 +85,7 @@ class VllmPolicies:
 
     def attach(self, checkpoint: Checkpoint) -> "Served":
         """A server that answers with the weights of `checkpoint`. Raises UserError, WorldError."""
-        from iteralign.models.vllm.asking import Served
+        from iteralign.models.vllm.completions import Served
 
         checkpoints.require(self.root, checkpoint)
         whole = checkpoint.path if checkpoint.kind == "full" else None
@@ -240,7 +240,7 @@ class VllmModel:
         """
         if not conversations:
             return []
-        from iteralign.models.vllm.asking import ask_all
+        from iteralign.models.vllm.completions import ask_all
 
         served = self._policies.attach(self._checkpoint)
         with self._policies.explained():

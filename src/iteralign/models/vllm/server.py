@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iteralign.errors import UserError, WorldError
-from iteralign.models.vllm import warden
-from iteralign.models.vllm.web import Gone, Refused, Web
+from iteralign.models.vllm import child
+from iteralign.models.vllm.http import Gone, Refused, Web
 
 HOST = "127.0.0.1"
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -52,7 +52,7 @@ class Server:
         self._from = log.stat().st_size if log.exists() else 0
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", warden.__file__, str(os.getpid()), *command, "--port", str(self.port)],
+                [sys.executable, "-I", child.__file__, str(os.getpid()), *command, "--port", str(self.port)],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -103,7 +103,7 @@ class Server:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            self._process.wait(warden.GRACE_S + 20)
+            self._process.wait(child.GRACE_S + 20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -111,7 +111,7 @@ class Server:
             self._end_group()
 
     def _end_group(self) -> None:
-        found = re.search(rf"^{warden.GROUP} (\d+)$", self._said(), re.MULTILINE)
+        found = re.search(rf"^{child.GROUP} (\d+)$", self._said(), re.MULTILINE)
         if found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(int(found[1]), signal.SIGKILL)
@@ -124,7 +124,7 @@ class Server:
 
     def _why(self) -> str:
         """The last line of the log that looks like an error, for a person."""
-        lines = [line for line in self._said().splitlines() if not line.startswith(warden.GROUP)]
+        lines = [line for line in self._said().splitlines() if not line.startswith(child.GROUP)]
         found = [m[1] for line in lines if (m := _ERROR.search(line)) and not any(e in line for e in _EMPTY)]
         said = found or [line for line in lines if line.strip()] or ["it said nothing"]
         return " ".join(said[-1].split())[:200]

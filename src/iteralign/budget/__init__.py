@@ -1,0 +1,1 @@
+"""What a run may cost and does cost: limits, spending, prices, estimate."""

@@ -1,0 +1,1 @@
+"""What a user writes: sections, presets, shipped configs, overrides and the text of mistakes."""

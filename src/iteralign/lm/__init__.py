@@ -1,0 +1,1 @@
+"""One language model: loading, chat template, adapters, checkpoints, devices."""

@@ -1,0 +1,1 @@
+"""What a run found, for people: summary and principle ledger."""
