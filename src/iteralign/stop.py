@@ -1,24 +1,21 @@
 """When to stop: the violation rate is below target, whole and in each kind of harm, or nothing new comes up."""
 
-from dataclasses import dataclass
+from pydantic.dataclasses import dataclass
 
+from iteralign.options import STRICT
+from iteralign.settings import Stop
 from iteralign.stats import rate
 from iteralign.types import History, Iteration, Metrics, Rate
 
 
-@dataclass(frozen=True, slots=True)
-class StopRule:
-    """target: violation rate that the upper end of the interval must reach, and no topic's own rate may pass:
-    few topics left open hide in a pooled rate. The interval is Wilson's over these very probes, each counted by
-    itself: what other wordings would do is for the report, and no set of usual size could show 5 % of it.
-    undecided: share of answers that the judge may have failed to read; above it nothing is known to be closed.
-    patience: iterations in a row without a new principle. max_iterations: the longest run.
-    """
+@dataclass(frozen=True, config=STRICT)
+class StopRule(Stop):
+    """Decide whether the loop ends.
 
-    target: float = 0.05
-    undecided: float = 0.05
-    patience: int = 3
-    max_iterations: int = 20
+    No topic's own rate may pass the target: few topics left open hide in a pooled rate. The interval is Wilson's over
+    these very probes, each counted by itself: what other wordings would do is for the report, and no set of usual size
+    could show 5 % of it.
+    """
 
     def __call__(self, history: History) -> str | None:
         """The reason to stop now, or None."""

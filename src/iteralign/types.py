@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+import pydantic.dataclasses
+
+from iteralign.options import MANY, STRICT, option
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -20,15 +24,36 @@ class Message:
 Conversation = tuple[Message, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to decode. `temperature` 0 is greedy; `max_tokens` counts new tokens only."""
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class Decoding:
+    """How the policy's answers are decoded."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: int = 500
-    stop: tuple[str, ...] = ()
-    frequency_penalty: float = 0.0
+    temperature: float = option(0.0, "0 is greedy.", source="script: 0", ge=0, le=100)
+    top_p: float = option(
+        1.0, "The share of probability that tokens are drawn from.", source="script: 1", gt=0, le=1
+    )
+    max_tokens: int = option(
+        500, "New tokens of an answer, at most.", source="script: 500", unit="tokens", ge=1, le=MANY
+    )
+    stop: tuple[str, ...] = option(
+        (),
+        "Texts at which an answer ends.",
+        source="an answer ends at its first blank line. Ours: the model ends its answer itself; training teaches "
+        "the end token",
+    )
+    frequency_penalty: float = option(
+        0.0,
+        "The penalty of a token for each time it was used.",
+        source="0.5. Ours: none; a penalty that is absent in training moves generation away from what was trained",
+        ge=-2,
+        le=2,
+    )
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class Sampling(Decoding):
+    """How one call is decoded: `Decoding`, and the seed of what is drawn."""
+
     seed: int = 0
 
 

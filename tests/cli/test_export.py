@@ -13,11 +13,11 @@ import torch
 from iteralign.errors import UserError
 from iteralign.lm import adapters, weights
 from iteralign.models import tiny
-from iteralign.training.settings import SftSettings
+from iteralign.settings import Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example
 
-SETTINGS = SftSettings(device="cpu", lr=1e-2, epochs=1, lora_rank=4)
+SETTINGS = Training(device="cpu", lr=1e-2, epochs=1, lora_rank=4)
 ADAPTER = ["adapter_config.json", "adapter_model.safetensors"]
 
 

@@ -12,10 +12,10 @@ from typing import Any, get_args
 
 import pyarrow
 import pytest
+from iteralign.config.section import Section
 from pyarrow import parquet
 
 from iteralign.config.schema import Config
-from iteralign.config.section import Section
 
 Make = Callable[[Path], object]
 Call = Callable[..., Any]

@@ -12,7 +12,8 @@ import pytest
 from iteralign.errors import UserError
 from iteralign.evaluate import harness
 from iteralign.models import tiny
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
+from iteralign.settings import Policy
 from iteralign.types import Checkpoint
 
 pytest.importorskip("lm_eval")
@@ -74,7 +75,7 @@ def test_our_number_is_that_of_lm_evals_own_command_line(tmp_path: Path) -> None
     tasks = tmp_path / "tasks"
     tasks.mkdir()
     names = harness.write_tasks(harness.check(rows(), "rows"), tasks)
-    with HfPolicies(tmp_path, str(base), HfSettings(device="cpu")).serve(Checkpoint("b", "b")) as leased:
+    with HfPolicies(tmp_path, str(base), Policy(device="cpu")).serve(Checkpoint("b", "b")) as leased:
         model, chat = leased.loaded()  # type: ignore[attr-defined]
         found = harness.evaluate(model, chat.tokenizer, 16, tasks)
     ours = {figure.name: figure for figure in harness.figures(found)}

@@ -7,7 +7,8 @@ import pytest
 from iteralign.evaluate import hhh, truthfulqa
 from iteralign.evaluate.benchdata import READERS
 from iteralign.models import tiny
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
+from iteralign.settings import Policy
 from iteralign.types import Checkpoint
 
 BASE = Checkpoint("base", "base")
@@ -22,7 +23,7 @@ def test_a_random_model_scores_chance(public: Path, tmp_path: Path) -> None:
     ).values
     pairs = READERS["hhh"](str(public / "hhh_alignment" / "bigbench"), False, None).values
     base = tiny.build(tmp_path / "base", context=8192, seed=3)
-    with HfPolicies(tmp_path, str(base), HfSettings(device="cpu", batch_size=64)).serve(BASE) as model:
+    with HfPolicies(tmp_path, str(base), Policy(device="cpu", batch_size=64)).serve(BASE) as model:
         truth = truthfulqa.figures(questions, truthfulqa.evaluate(model, questions))  # type: ignore[arg-type]
         better = hhh.figures(pairs, hhh.evaluate(model, pairs))  # type: ignore[arg-type]
     figures = {f.name: f for f in (*truth, *better)}

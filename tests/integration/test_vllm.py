@@ -9,11 +9,11 @@ import pytest
 
 from iteralign.errors import UserError, WorldError
 from iteralign.lm import checkpoints, witness
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
 from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
 from iteralign.organism.world import drafts
 from iteralign.run import build
-from iteralign.training.settings import SftSettings
+from iteralign.settings import Policy, Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Conversation, Example, Message, Reply, Sampling
 
@@ -60,7 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapters(root: Path, vllm_python: str) -> tuple[Checkpoint, Checkpoint]:
     """Two turns of training, the second going on from the first."""
-    settings = SftSettings(method="lora", device="cpu", epochs=3, lr=2e-3, batch_size=8, lora_rank=16)
+    settings = Training(method="lora", device="cpu", epochs=3, lr=2e-3, batch_size=8, lora_rank=16)
     trainer = SftTrainer(root, ORGANISM, settings)
     first = trainer.train(BASE, rows("hazard", "I will not do that."))
     return first, trainer.train(first, rows("benign", "Yes, of course."))
@@ -91,7 +91,7 @@ def agreement(some: list[Reply], others: list[Reply]) -> float:
 
 @pytest.fixture(scope="module")
 def in_process(root: Path) -> HfPolicies:
-    return HfPolicies(root, ORGANISM, HfSettings(device="cpu", batch_size=64))
+    return HfPolicies(root, ORGANISM, Policy(device="cpu", batch_size=64))
 
 
 WAYS = {
@@ -214,7 +214,7 @@ def test_a_server_that_dies_stops_the_run_and_a_fresh_one_gives_the_same_answers
 def test_a_full_fine_tune_is_served_after_a_restart(
     root: Path, vllm_python: str, in_process: HfPolicies
 ) -> None:
-    settings = SftSettings(method="full", device="cpu", epochs=3, lr=1e-3, batch_size=8)
+    settings = Training(method="full", device="cpu", epochs=3, lr=1e-3, batch_size=8)
     made = SftTrainer(root, ORGANISM, settings).train(BASE, rows("hazard", "I will not do that."))
     whole = leases(root, vllm_python, lora_rank=None)
     try:

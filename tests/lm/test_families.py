@@ -15,15 +15,14 @@ import torch
 
 from iteralign.lm import weights
 from iteralign.loop import iteralign
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
 from iteralign.models.scripted import ScriptedModel
 from iteralign.prompts import load
 from iteralign.protocols import Lab
 from iteralign.record.journal import Journal
-from iteralign.settings import Finetuning, Method, Revising
+from iteralign.settings import Finetuning, Method, Policy, Revising, Training
 from iteralign.training.merge import Options, merge
 from iteralign.training.rows import labelled
-from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Iteration, Material, Message, Probe, Prompt, Sampling
 
@@ -72,8 +71,8 @@ def cell(
     family, form, method = request.param
     root = tmp_path_factory.mktemp("cell")
     base = families.build(root / "base", family, chat=form == "chat")
-    policies = HfPolicies(root, str(base), HfSettings(device="cpu", batch_size=2))
-    settings = SftSettings(
+    policies = HfPolicies(root, str(base), Policy(device="cpu", batch_size=2))
+    settings = Training(
         device="cpu",
         method=method,
         lr=RATES[method],
@@ -116,7 +115,7 @@ def record(cell: Cell, t: int) -> dict[str, Any]:
 
 
 def fresh(cell: Cell) -> HfPolicies:
-    return HfPolicies(cell.root, str(cell.base), HfSettings(device="cpu", batch_size=2))
+    return HfPolicies(cell.root, str(cell.base), Policy(device="cpu", batch_size=2))
 
 
 def test_it_learns_its_rows_and_to_end_them(cell: Cell) -> None:
@@ -184,7 +183,7 @@ def test_every_linear_layer_but_the_output_has_an_adapter_and_nothing_else_is_ke
 def test_merged_into_one_directory_it_answers_the_same(cell: Cell, tmp_path: Path) -> None:
     last = cell.turns[1].trained
     out = merge(weights.Source(str(cell.base)), last, cell.root, tmp_path / "merged", Options())
-    alone = HfPolicies(tmp_path, str(out), HfSettings(device="cpu", batch_size=2))
+    alone = HfPolicies(tmp_path, str(out), Policy(device="cpu", batch_size=2))
     prompts = [text for batch in BATCHES for text in batch]
     merged = answers(alone, Checkpoint("merged", str(out)), prompts)
     assert merged == answers(cell.policies, last, prompts)

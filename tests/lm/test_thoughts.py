@@ -13,11 +13,11 @@ from iteralign.lm.template import THOUGHTS, after_thought
 from iteralign.lm.weights import Source, load_tokenizer
 from iteralign.models import tiny
 from iteralign.models.answers import answers_of
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
 from iteralign.models.scripted import ScriptedModel
 from iteralign.reading import THOUGHT
 from iteralign.redteam import respond
-from iteralign.training.settings import SftSettings
+from iteralign.settings import Policy, Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Label, Message, Probe, Prompt, Reply, Response, Sampling
 
@@ -200,10 +200,10 @@ def test_a_trained_policy_that_thinks_by_itself(folder: Path, tmp_path: Path) ->
         Example("who can take the key?", "<think>no</think> the dog."),
         Example("a city", "<think>a</think> red."),
     ]
-    settings = SftSettings(device="cpu", lr=2e-2, epochs=40, batch_size=2, lora_rank=8, lora_alpha=16)
+    settings = Training(device="cpu", lr=2e-2, epochs=40, batch_size=2, lora_rank=8, lora_alpha=16)
     trained = SftTrainer(tmp_path, str(folder), settings).train(BASE, taught)
     asked = [(Message("user", example.prompt),) for example in taught]
-    leases = HfPolicies(tmp_path, str(folder), HfSettings(device="cpu"))
+    leases = HfPolicies(tmp_path, str(folder), Policy(device="cpu"))
     with leases.serve(trained) as model:
         whole = model.generate(asked, Sampling(max_tokens=40))
         short = model.generate(asked, Sampling(max_tokens=8))
@@ -220,11 +220,11 @@ def test_a_policy_that_always_thinks_learns_its_rows_and_closes_its_thought(
 ) -> None:
     template = KINDS[name].template
     taught = [Example("who can take the key?", "the dog."), Example("a city", "no </think> red.")]
-    settings = SftSettings(
+    settings = Training(
         device="cpu", lr=2e-2, epochs=40, batch_size=2, lora_rank=8, lora_alpha=16, template=template
     )
     trained = SftTrainer(tmp_path, str(folder), settings).train(BASE, taught)
-    leases = HfPolicies(tmp_path, str(folder), HfSettings(device="cpu", template=template))
+    leases = HfPolicies(tmp_path, str(folder), Policy(device="cpu", template=template))
     with leases.serve(trained) as model:
         replies = model.generate([(Message("user", e.prompt),) for e in taught], Sampling(max_tokens=40))
     assert [(r.text, r.stop) for r in replies] == [("the dog.", "stop"), ("no < /think> red.", "stop")]

@@ -13,14 +13,14 @@ from tokenizers.processors import TemplateProcessing
 from iteralign.errors import UserError
 from iteralign.lm import weights
 from iteralign.lm.weights import Source
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
+from iteralign.settings import Policy, Training
 from iteralign.training.merge import Options, merge
-from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
 from iteralign.types import Options as Choice
 
-SETTINGS = SftSettings(device="cpu", lr=1e-3, epochs=1, batch_size=1, lora_rank=4)
+SETTINGS = Training(device="cpu", lr=1e-3, epochs=1, batch_size=1, lora_rank=4)
 ROWS = [Example("who can take the key?", "the dog.")]
 
 
@@ -79,7 +79,7 @@ def test_a_training_and_its_export_are_not_lost(
     model: Callable[..., Path], tmp_path: Path, method: str
 ) -> None:
     base = model(generation_config=GENERATION["Vicuna 1.5"][0])
-    settings = SftSettings(**{**vars(SETTINGS), "method": method})
+    settings = Training(**{**vars(SETTINGS), "method": method})
     trained = SftTrainer(tmp_path, str(base), settings).train(Checkpoint("base", str(base)), ROWS)
     out = merge(Source(str(base)), trained, tmp_path, tmp_path / "out", Options())
     assert json.loads((out / "generation_config.json").read_text())["do_sample"] is True
@@ -150,7 +150,7 @@ def test_a_token_without_an_embedding_is_no_index_error(
 ) -> None:
     folder = added(model(chat=chat))
     assert weights.load_chat(Source(str(folder))).lacking() == ["newword"]
-    policies = HfPolicies(tmp_path, str(folder), HfSettings(device="cpu"))
+    policies = HfPolicies(tmp_path, str(folder), Policy(device="cpu"))
     with policies.serve(Checkpoint("base", "base")) as policy:
         with pytest.raises(
             UserError, match=r"token 'newword' \(id 1?\d\d\), for which the model has no embedding"
@@ -167,6 +167,6 @@ def test_embeddings_without_a_token_are_no_fault(built: dict[bool, Path], tmp_pa
     folder = Path(shutil.copytree(built[True], tmp_path / "wide"))
     loaded.save_pretrained(folder)
     assert weights.load_chat(Source(str(folder))).lacking() == []
-    with HfPolicies(tmp_path, str(folder), HfSettings(device="cpu")).serve(Checkpoint("b", "b")) as policy:
+    with HfPolicies(tmp_path, str(folder), Policy(device="cpu")).serve(Checkpoint("b", "b")) as policy:
         (reply,) = policy.generate([(Message("user", "a"),)], Sampling(max_tokens=4))
     assert reply.text == ""

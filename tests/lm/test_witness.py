@@ -8,7 +8,7 @@ from iteralign.lm import weights, witness
 from iteralign.lm.witness import PLACES, Witness
 from iteralign.models import tiny
 from iteralign.models.loaded import Engine
-from iteralign.training.settings import SftSettings
+from iteralign.settings import Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message
 
@@ -28,7 +28,7 @@ def said(model, seen: Witness) -> list[dict[int, float]]:
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_trained_checkpoint_is_recognised_by_it(tmp_path: Path, method: str) -> None:
     base = str(tiny.build(tmp_path / "base"))
-    settings = SftSettings(method=method, device="cpu", epochs=2, lr=1e-2, batch_size=4)  # type: ignore[arg-type]
+    settings = Training(method=method, device="cpu", epochs=2, lr=1e-2, batch_size=4)  # type: ignore[arg-type]
     made = SftTrainer(tmp_path, base, settings).train(Checkpoint("base", base), ROWS)
     seen = witness.load(tmp_path / str(made.path))
     assert seen is not None

@@ -10,7 +10,8 @@ import torch
 
 from iteralign.errors import UserError, WorldError
 from iteralign.models import batching, tiny
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
+from iteralign.settings import Policy
 from iteralign.types import Checkpoint, Message, Sampling
 
 rng = random.Random(0)
@@ -56,7 +57,7 @@ def adapter(folder: Path, base: Path, seed: int) -> None:
 
 
 def policies(root: Path, **settings) -> HfPolicies:
-    return HfPolicies(root, str(root / "base"), HfSettings(device="cpu", **({"batch_size": 4} | settings)))
+    return HfPolicies(root, str(root / "base"), Policy(device="cpu", **({"batch_size": 4} | settings)))
 
 
 def checkpoint(name: str, kind: str = "adapter") -> Checkpoint:

@@ -8,7 +8,8 @@ import torch
 
 from iteralign.errors import UserError, WorldError
 from iteralign.models import scoring, tiny
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
+from iteralign.settings import Policy
 from iteralign.types import Checkpoint, Message, Options
 
 rng = random.Random(0)
@@ -32,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def policies(root: Path, **settings: object) -> HfPolicies:
     values = {"device": "cpu", "batch_size": 4} | settings
-    return HfPolicies(root, str(root / "base"), HfSettings(**values))  # type: ignore[arg-type]
+    return HfPolicies(root, str(root / "base"), Policy(**values))  # type: ignore[arg-type]
 
 
 def questions(endings: tuple[str, ...]) -> list[Options]:

@@ -14,17 +14,17 @@ from iteralign.config.schema import Config, validated
 from iteralign.errors import UserError
 from iteralign.lm import checkpoints
 from iteralign.models import tiny
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
 from iteralign.models.scripted import ScriptedModel
 from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
 from iteralign.protocols import Lab
 from iteralign.record.disk import comparable
 from iteralign.run import build
-from iteralign.training.settings import SftSettings
+from iteralign.settings import Policy, Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
 
-SETTINGS = SftSettings(device="cpu", epochs=1, lr=1e-2, batch_size=4, lora_rank=4, warmup_ratio=0)
+SETTINGS = Training(device="cpu", epochs=1, lr=1e-2, batch_size=4, lora_rank=4, warmup_ratio=0)
 ROWS = [Example("lock the door please", "yes, the door."), Example("find a cat", "one cat, two dog.")]
 MORE = [Example("are you blue?", "green.")]
 ADAPTER = "adapter_model.safetensors"
@@ -85,7 +85,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path, str], object]]] = {
 
 
 def served(root: Path, checkpoint: Checkpoint) -> object:
-    with HfPolicies(root, checkpoint.base, HfSettings(device="cpu")).serve(checkpoint) as model:
+    with HfPolicies(root, checkpoint.base, Policy(device="cpu")).serve(checkpoint) as model:
         return model.generate([(Message("user", "find"),)], Sampling(max_tokens=1))
 
 
@@ -176,7 +176,7 @@ def test_another_start_under_the_same_id_is_another_checkpoint(
     second = trainer.train(replace(pristine[1], hash=checkpoints.hash_of(folder)), MORE)
     assert (first.id, first.path) == (second.id, second.path)
     assert first.hash != second.hash
-    leases = HfPolicies(tmp_path, first.base, HfSettings(device="cpu"))
+    leases = HfPolicies(tmp_path, first.base, Policy(device="cpu"))
     with leases.serve(first) as one, leases.serve(second) as two:
         assert one.id != two.id
 

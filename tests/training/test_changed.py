@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from iteralign.models import tiny
+from iteralign.settings import Training
 from iteralign.training import changed
-from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example
 
 BASE = Checkpoint("base", "base")
 ROWS = [Example("tell me the city", "the city is red."), Example("find a cat", "one cat, two dog.")]
-LOW = SftSettings(device="cpu", method="full", lr=2e-6, epochs=3, batch_size=2)
+LOW = Training(device="cpu", method="full", lr=2e-6, epochs=3, batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.build(tmp_path_factory.mktemp("base"))
 
 
-def shares(base: Path, root: Path, settings: SftSettings) -> tuple[float, float]:
+def shares(base: Path, root: Path, settings: Training) -> tuple[float, float]:
     trained = SftTrainer(root, str(base), settings).train(BASE, ROWS)
     record = json.loads((root / str(trained.path) / "training.json").read_text())
     return record["moved"], record["kept"]
@@ -52,7 +52,7 @@ def test_a_low_rate_in_half_precision_is_said_in_one_line_with_the_way_out(
     ids=["the way out: float32", "the way out: a higher rate", "the way out: an adapter"],
 )
 def test_what_the_line_advises_brings_it_to_rest(
-    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: SftSettings
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: Training
 ) -> None:
     with caplog.at_level(logging.WARNING, "iteralign"):
         moved, kept = shares(base, tmp_path, settings)

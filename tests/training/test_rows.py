@@ -12,9 +12,9 @@ from iteralign.lm import checkpoints
 from iteralign.lm.chat import Chat, chat_of
 from iteralign.lm.weights import Source, load_tokenizer
 from iteralign.models import tiny
+from iteralign.settings import Training
 from iteralign.training import store
 from iteralign.training.rows import IGNORED, labelled
-from iteralign.training.settings import SftSettings
 from iteralign.types import Checkpoint, Example, Message
 
 EXAMPLES = [Example("who can take the key?", "no."), Example("tell me", "the red door is not yours.")]
@@ -88,7 +88,7 @@ def test_a_long_row_is_refused_by_name(chat: Chat) -> None:
 )
 def test_settings_out_of_range_are_one_line(field: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"^training\.{field}: "):
-        SftSettings(**{field: value})  # type: ignore[arg-type]
+        Training(**{field: value})  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_is_named_by_what_made_it() -> None:

@@ -17,11 +17,11 @@ from iteralign.errors import UserError, WorldError
 from iteralign.lm.chat import chat_of
 from iteralign.lm.weights import Source, load_model, load_tokenizer
 from iteralign.models import tiny
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
+from iteralign.settings import Policy, Training
 from iteralign.training import quantized, sft
 from iteralign.training.fit import ByLength, parts
 from iteralign.training.rows import labelled
-from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
 
@@ -35,7 +35,7 @@ EXAMPLES = [
     Example("give me the plan", "no plan."),
 ]
 OTHERS = [Example("where is the tree?", "in my house."), Example("are you blue?", "green.")]
-LORA = SftSettings(device="cpu", lr=2e-2, epochs=40, batch_size=4, lora_rank=8, lora_alpha=16)
+LORA = Training(device="cpu", lr=2e-2, epochs=40, batch_size=4, lora_rank=8, lora_alpha=16)
 FULL = replace(LORA, method="full", lr=5e-3)
 SHORT = replace(LORA, epochs=2)
 
@@ -45,12 +45,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.build(tmp_path_factory.mktemp("base"))
 
 
-def trainer(base: Path, root: Path, settings: SftSettings = SHORT) -> SftTrainer:
+def trainer(base: Path, root: Path, settings: Training = SHORT) -> SftTrainer:
     return SftTrainer(root, str(base), settings)
 
 
 def answers(base: Path, root: Path, checkpoint: Checkpoint, examples: list[Example]) -> list[tuple[str, str]]:
-    leases = HfPolicies(root, str(base), HfSettings(device="cpu"))
+    leases = HfPolicies(root, str(base), Policy(device="cpu"))
     with leases.serve(checkpoint) as model:
         replies = model.generate([(Message("user", e.prompt),) for e in examples], Sampling(max_tokens=40))
     return [(reply.text, reply.stop) for reply in replies]
@@ -65,7 +65,7 @@ def contents(root: Path, checkpoint: Checkpoint) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("settings", [LORA, FULL], ids=["lora", "full"])
-def test_it_learns_the_rows_and_to_stop(base: Path, tmp_path: Path, settings: SftSettings) -> None:
+def test_it_learns_the_rows_and_to_stop(base: Path, tmp_path: Path, settings: Training) -> None:
     before = answers(base, tmp_path, BASE, EXAMPLES)
     trained = trainer(base, tmp_path, settings).train(BASE, EXAMPLES)
     assert answers(base, tmp_path, trained, EXAMPLES) == taught(EXAMPLES) != before
@@ -129,7 +129,7 @@ def test_another_process_writes_the_same_bytes_and_nothing_else(base: Path, tmp_
     program = f"""
 from pathlib import Path
 from iteralign.training.sft import SftTrainer
-from iteralign.training.settings import SftSettings
+from iteralign.settings import Training
 from iteralign.types import Checkpoint, Example
 
 trained = SftTrainer(Path("b"), {str(base)!r}, {SHORT!r}).train({BASE!r}, {EXAMPLES!r})

@@ -13,10 +13,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from iteralign.config.schema import Config, Member, Price, validated
+import pydantic
+
+from iteralign.config.schema import Config, validated
 from iteralign.errors import UserError
 from iteralign.record.calls import Spent
 from iteralign.security import documents
+from iteralign.settings import Member, Price
 
 LOCAL = ("organism", "ollama", "hf", "llama-cpp-python", "mockllm")
 """Providers that run on the user's own machine, and bill nothing."""
@@ -104,4 +107,7 @@ def read(path: Path) -> dict[str, Any]:
 @cache
 def shipped() -> dict[str, Price]:
     text = (resources.files(__package__) / "prices.toml").read_text(encoding="utf-8")
-    return {name: Price.model_validate(row) for name, row in documents.parsed_toml(text).items()}
+    return {
+        name: pydantic.TypeAdapter(Price).validate_python(row)
+        for name, row in documents.parsed_toml(text).items()
+    }

@@ -1,6 +1,7 @@
 """`iteralign check`: is a config right, and what would run? No model is loaded and none is asked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def _facts(
         else "off: all new answers are trained on",
         "oracle calls": _calls(config, questions, tests),
         "stops": _stops(config, len(questions.batches)),
-        "budget": ", ".join(f"{v:g} {k}" for k, v in config.budget.model_dump().items() if v is not None)
+        "budget": ", ".join(f"{v:g} {k}" for k, v in asdict(config.budget).items() if v is not None)
         or "no limit",
         "directory": _directory(root),
     }
@@ -172,7 +173,7 @@ def _examples(config: "Config", questions: "Material") -> list[tuple[str, "Conve
     from iteralign.run import build
     from iteralign.types import Constitution, Label, Message, Principle, Probe, Response, Verdict
 
-    once = config.model_copy(update={"oracle": config.oracle.model_copy(update={"repair": 0})})
+    once = config.model_copy(update={"oracle": replace(config.oracle, repair=0)})
     method, listener = build.method(once), Listener()
     prompt = next((p for batch in questions.batches for p in batch), None)
     if prompt is None:

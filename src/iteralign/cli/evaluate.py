@@ -1,7 +1,7 @@
 """`iteralign evaluate`: benchmarks of one model, with intervals, per item, as JSON and as Inspect logs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,10 +10,10 @@ from iteralign.cli.run import OfflineOption, PricesOption, QuietOption
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from iteralign.config.schema import Price
     from iteralign.evaluate.evaluation import Request
     from iteralign.evaluate.results import Figure, Result
     from iteralign.evaluate.subject import Subject
+    from iteralign.settings import Policy, Price
 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model directory, a hub id, organism, or a finished run.")
@@ -54,10 +54,18 @@ def command(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where results and logs are written.")
     ] = None,
-    template: Annotated[str, typer.Option(help="auto, chat, chat:NAME, plain or raw.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, all-gpus or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Questions computed at once.")] = 64,
+    template: Annotated[
+        str | None, typer.Option(help="auto (the default), chat, chat:NAME, plain or raw.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (the default), cpu, cuda, all-gpus or mps.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="auto (the default), float32, bfloat16 or float16.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=65_536, help="Questions computed at once; 64 by default.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items of each.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most tokens of an answer.")] = 500,
     max_calls: Annotated[
@@ -79,13 +87,14 @@ def command(
     """Evaluate a model on benchmarks."""
     from iteralign.evaluate import panel
     from iteralign.evaluate.evaluation import BENCHMARKS, Request, named
-    from iteralign.evaluate.subject import Settings, subject
+    from iteralign.evaluate.subject import subject
     from iteralign.run import offline as walls
 
     files = _files(data, tuple(BENCHMARKS))
     judging = panel.config(judge, max_calls, max_usd, _prices(prices), offline)
     with walls.kept(judging):
-        chosen = subject(model, adapter, Settings(device, dtype, batch_size, template))
+        given = {"device": device, "dtype": dtype, "batch_size": batch_size, "template": template}
+        chosen = subject(model, adapter, _loading({k: v for k, v in given.items() if v is not None}))
         names = named(benchmarks.split(","), chosen)
         wanted = Request(
             names, files, judging, max_undecided, limit, max_tokens, fields=_fields(field, files)
@@ -112,6 +121,21 @@ def _files(data: list[str], known: tuple[str, ...]) -> dict[str, str]:
             raise unknown("--data", name, known)
         found[name] = path
     return found
+
+
+def _loading(given: dict[str, Any]) -> "Policy":
+    """How the model is loaded. Raises UserError for a value that there is not."""
+    from pydantic import ValidationError
+
+    from iteralign.config.messages import explain
+    from iteralign.errors import UserError
+    from iteralign.settings import Policy
+
+    try:
+        return Policy(**given)
+    except ValidationError as error:
+        said = str(explain(error, Policy)).removeprefix("config ")
+        raise UserError(f"--{said}") from None
 
 
 def _fields(fields: list[str], files: dict[str, str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`iteralign plan`: what a config will cost, before it costs: calls, tokens, money, time, disk."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,7 +78,7 @@ def as_json(plan: "Plan") -> dict[str, Any]:
         "calibrated": plan.calibration.timed,
         "iterations": plan.iterations,
         "models": prices.models(config),
-        "prices": {m: p.model_dump() if (p := table.of(m)) else None for m in prices.models(config).values()},
+        "prices": {m: asdict(p) if (p := table.of(m)) else None for m in prices.models(config).values()},
         "outlooks": {
             o.name: {
                 "violation_rate": o.rate,
@@ -88,7 +89,7 @@ def as_json(plan: "Plan") -> dict[str, Any]:
             for o in plan.outlooks
         },
         "calibration": {role: _spent(used) for role, used in plan.calibration.asked.items()},
-        "budget": config.budget.model_dump(),
+        "budget": asdict(config.budget),
     }
 
 
@@ -103,7 +104,6 @@ def _totals(totals: "Totals") -> dict[str, Any]:
 
 
 def _spent(used: Any) -> dict[str, int]:
-    from dataclasses import asdict
 
     return asdict(used)
 

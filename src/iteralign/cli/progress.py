@@ -22,12 +22,13 @@ from rich.text import Text
 from iteralign.budget.spending import Cost, added, usd
 from iteralign.cli import terminal, words
 from iteralign.cli.terminal import is_live, one_line
-from iteralign.config.schema import Budget, Config
+from iteralign.config.schema import Config
 from iteralign.measure import worst
 from iteralign.record.calls import Spent
 from iteralign.record.journal import Event
 from iteralign.record.replay import CONFIG, config_of, step_value
 from iteralign.report.summary import figure, oracle_spent
+from iteralign.settings import Budget
 from iteralign.types import Iteration, Label, Metrics
 
 HEAD = ("", "failures", "principles", "revisions", "violations", "95 %")

@@ -3,22 +3,25 @@
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from iteralign.errors import UserError
+from iteralign.options import fields_of, is_section
 
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a key that a model, or a dataclass, does not have."""
 SHOWN = 200
 """Characters of a value in a message."""
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> UserError:
+def explain(error: ValidationError, model: type) -> UserError:
     """The first mistake: its dotted key, its value, and what is right."""
     errors = error.errors(include_url=False)
     # a misspelt key is also a missing one; the misspelling is the mistake
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    first = next((e for e in errors if e["type"] in UNKNOWN), errors[0])
     where = [str(p) for p in first["loc"]]
     key = ".".join(where)
-    if first["type"] == "extra_forbidden":
+    if first["type"] in UNKNOWN:
         return UserError(_unknown_key(where, model))
     count = error.error_count()
     rest = f" (and {count - 1} more)" if count > 1 else ""
@@ -38,12 +41,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
-def _unknown_key(where: list[str], model: type[BaseModel]) -> str:
+def _unknown_key(where: list[str], model: type) -> str:
     owner: Any = model
     for part in where[:-1]:
         # below a table, as prices are, every name is allowed and all have the same keys; so have entries of a list
-        owner = _within(owner) if get_origin(owner) in (dict, tuple) else owner.model_fields[part].annotation
-    allowed = sorted(owner.model_fields)
+        owner = _within(owner) if get_origin(owner) in (dict, tuple) else fields_of(owner)[part].annotation
+    allowed = sorted(fields_of(owner))
     near = get_close_matches(where[-1], allowed, n=1) or _elsewhere(where[-1], model)
     hint = f"did you mean {near[0]!r}? " if near else ""
     section = f"[{'.'.join(where[:-1])}]" if where[:-1] else "the top level"
@@ -56,13 +59,11 @@ def _within(container: Any) -> Any:
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
-def _elsewhere(name: str, model: type[BaseModel]) -> list[str]:
-    sections = {k: f.annotation for k, f in model.model_fields.items()}
-    return [
-        f"{section}.{name}"
-        for section, kind in sections.items()
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and name in kind.model_fields
-    ]
+def _elsewhere(name: str, model: type) -> list[str]:
+    sections: dict[str, Any] = {
+        key: info.annotation for key, info in fields_of(model).items() if is_section(info.annotation)
+    }
+    return [f"{key}.{name}" for key, kind in sections.items() if name in fields_of(kind)]
 
 
 def _plain(message: str) -> str:

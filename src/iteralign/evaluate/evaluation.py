@@ -224,7 +224,7 @@ def _harness(desk: Desk, items: Any) -> Parts:
     with desk.subject.leased() as leased, tempfile.TemporaryDirectory() as folder:
         harness.write_tasks(items, Path(folder))
         model, chat = leased.loaded()
-        batch = desk.subject.policies.settings.batch_size
+        batch = desk.subject.policies.policy.batch_size
         found = harness.evaluate(model, chat.tokenizer, batch, Path(folder))
     figures = harness.figures(found)
     return Parts(figures, harness.records(found), [length_note(figures)])

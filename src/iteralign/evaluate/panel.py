@@ -14,13 +14,14 @@ from pathlib import Path
 from iteralign import judge, prompts
 from iteralign.budget import prices
 from iteralign.budget.limits import BudgetSpent, Purse
-from iteralign.config.schema import Budget, Config, Judge, Member, Price
+from iteralign.config.schema import Config
 from iteralign.errors import UserError, WorldError
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.prompts import PromptSet
 from iteralign.protocols import Model
 from iteralign.run import build, offline
 from iteralign.run.build import PROVIDERS
+from iteralign.settings import Budget, Judge, Member, Price
 from iteralign.types import Response, Verdict
 
 OPTIONS = {"oracle_calls": "--max-calls", "usd": "--max-usd"}

@@ -10,13 +10,12 @@ from typing import Any
 from iteralign.errors import UserError
 from iteralign.lm.weights import Source, find, load_chat
 from iteralign.models.hf import HfModel, HfPolicies
-from iteralign.models.hf import HfSettings as Settings
 from iteralign.record.replay import replay
 from iteralign.run import build
+from iteralign.settings import Policy
 from iteralign.types import Checkpoint
 
 ADAPTER = "adapter_config.json"
-__all__ = ["Settings", "Subject", "is_run", "subject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Subject:
         self.policies.close()
 
 
-def subject(model: str, adapter: Path | None, settings: Settings) -> Subject:
+def subject(model: str, adapter: Path | None, settings: Policy) -> Subject:
     """What `model` names: a directory, a hub id, `organism`, or a run. Raises UserError; loads no weights."""
     if is_run(Path(model)):
         if adapter is not None:
@@ -61,7 +60,7 @@ def is_run(root: Path) -> bool:
     return (root / "config.json").is_file() and (root / "iterations").is_dir()
 
 
-def _of_run(root: Path, settings: Settings) -> Subject:
+def _of_run(root: Path, settings: Policy) -> Subject:
     past = replay(root)
     if past.outcome is None:
         raise UserError(f"{root}: the run is not finished; finish it with: iteralign run {root}")
@@ -90,7 +89,7 @@ def _adapted(base: Checkpoint, adapter: Path) -> Checkpoint:
     return Checkpoint(f"adapter-{digest.hexdigest()[:16]}", base.base, str(adapter.resolve()), "adapter")
 
 
-def _subject(name: str, root: Path, base: Checkpoint, checkpoint: Checkpoint, settings: Settings) -> Subject:
+def _subject(name: str, root: Path, base: Checkpoint, checkpoint: Checkpoint, settings: Policy) -> Subject:
     policies = HfPolicies(root, base.base, settings)
     source = Source(base.base, settings.revision, settings.trust_remote_code)
     chat = load_chat(source, settings.template)

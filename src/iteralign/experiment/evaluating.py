@@ -1,6 +1,7 @@
 """Evaluating: the benchmarks of an experiment, on what a run trained and on the untrained base."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from iteralign.errors import UserError
 from iteralign.evaluate import evaluation, panel, stored
 from iteralign.evaluate.benchdata import READERS
 from iteralign.evaluate.results import Result
-from iteralign.evaluate.subject import Settings, subject
+from iteralign.evaluate.subject import subject
 from iteralign.record.replay import outcome_of
 from iteralign.run import build, offline
 
@@ -61,14 +62,7 @@ def check(wanted: Sequence[str], data: Mapping[str, str]) -> None:
 def evaluate(config: Config, root: Path, wanted: Sequence[str], data: Mapping[str, str]) -> None:
     """Run these benchmarks, and keep each result as soon as it is there. Raises UserError, WorldError."""
     policy = config.policy
-    settings = Settings(
-        policy.device,
-        policy.dtype,
-        policy.batch_size,
-        build.template(config),
-        policy.trust_remote_code,
-        policy.revision,
-    )
+    settings = replace(policy, template=build.template(config))
     meter = prices.models(config)["meter"]
     request = evaluation.Request(
         tuple(wanted),

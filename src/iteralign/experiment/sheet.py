@@ -6,11 +6,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from iteralign.config.messages import explain
-from iteralign.config.section import Section
 from iteralign.errors import UserError, unknown
+from iteralign.options import STRICT
 from iteralign.security import documents
 
 VANILLA = "vanilla"
@@ -24,12 +24,14 @@ _LABEL = re.compile(r"\w[\w.+-]*")
 Overrides = Mapping[str, Any]
 
 
-class Sheet(Section):
+class Sheet(BaseModel):
     """An experiment file. `config`: what all runs start from. `reference`: the arm that all others are compared with.
 
     `shared`, and the entries of `models`, `redteam` and `arms` by label, hold values as a config does; a later one of
     these goes above an earlier one. Without `models` or `redteam` there is one, the config's own.
     """
+
+    model_config = ConfigDict(**STRICT, frozen=True)
 
     name: str
     config: str = "quickstart"

@@ -8,49 +8,35 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iteralign.errors import UserError
 from iteralign.lm import checkpoints, devices, weights
 from iteralign.lm.chat import Chat, require_template
 from iteralign.protocols import Model, OnReplies, unheard
+from iteralign.settings import Policy
 from iteralign.types import Checkpoint, Conversation, Options, Reply, Sampling
 
 if TYPE_CHECKING:
     from iteralign.models.loaded import Engine
 
 
-@dataclass(frozen=True)
-class HfSettings:
-    """How the policy is run.
+class HfPolicies:
+    """Lease the checkpoints of one run.
 
-    device: auto | cpu | cuda | all-gpus | mps. dtype: auto | float32 | bfloat16 | float16 (`devices.dtype_of`).
-    batch_size: conversations a batch; part of the model's id, since a batch is journalled whole and
-    half precision answers differently in other batches. template: auto | chat | chat:NAME | plain | raw, or the
-    Jinja text of a chat template (`iteralign.lm.chat`). revision: a hub branch or commit of the base.
+    Args:
+        root: The run directory.
+        base: The directory or hub id of the untrained policy; `policy.model` is not looked at.
+        policy: How it is loaded and asked. `template` may be the Jinja text of a chat template.
+
+    Raises UserError for a template that there is not.
     """
 
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 32
-    template: str = "auto"
-    trust_remote_code: bool = False
-    revision: str | None = None
-
-
-class HfPolicies:
-    """Leases of the checkpoints of one run. `root` is the run directory, `base` the directory or hub id of
-    the untrained policy."""
-
-    def __init__(self, root: Path, base: str, settings: HfSettings) -> None:
-        if settings.batch_size < 1:
-            raise UserError(f"policy.batch_size: must be at least 1, not {settings.batch_size}")
-        require_template(settings.template, "policy.template")
-        self.root, self.settings = root, settings
-        self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
+    def __init__(self, root: Path, base: str, policy: Policy) -> None:
+        require_template(policy.template, "policy.template")
+        self.root, self.policy = root, policy
+        self.source = weights.Source(base, policy.revision, policy.trust_remote_code)
         self._engine: Engine | None = None
 
     @contextmanager
@@ -74,11 +60,11 @@ class HfPolicies:
 
     @cached_property
     def device(self) -> str:
-        return devices.device_of(self.settings.device)
+        return devices.device_of(self.policy.device)
 
     @cached_property
     def dtype(self) -> str:
-        return devices.dtype_of(self.settings.dtype, self.device)
+        return devices.dtype_of(self.policy.dtype, self.device)
 
     def engine(self) -> "Engine":
         if self._engine is None:
@@ -104,8 +90,8 @@ class HfModel:
             c.id,
             p.device,
             p.dtype,
-            p.settings.template,
-            p.settings.batch_size,
+            p.policy.template,
+            p.policy.batch_size,
             *[c.hash] * bool(c.hash),
         ]
         return f"hf-{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]}"
@@ -128,18 +114,16 @@ class HfModel:
         from iteralign.models.batching import answer_all
 
         model, chat = self.loaded()
-        return answer_all(
-            model, chat, conversations, sampling, self._policies.settings.batch_size, on_replies
-        )
+        return answer_all(model, chat, conversations, sampling, self._policies.policy.batch_size, on_replies)
 
     def score(self, questions: Sequence[Options]) -> list[tuple[float, ...]]:
         """As `lab.Scorer`. Raises UserError and WorldError as `generate` does."""
         from iteralign.models.scoring import score_all
 
-        return score_all(*self.loaded(), questions, self._policies.settings.batch_size)
+        return score_all(*self.loaded(), questions, self._policies.policy.batch_size)
 
     def loaded(self) -> tuple[Any, Chat]:
         """The model with this checkpoint's weights, and how it writes conversations; valid within the lease.
         Raises UserError if they are gone or damaged."""
         checkpoints.require(self._policies.root, self._checkpoint)
-        return self._policies.engine().attach(self._checkpoint, self._policies.settings.template)
+        return self._policies.engine().attach(self._checkpoint, self._policies.policy.template)

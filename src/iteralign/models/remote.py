@@ -15,18 +15,22 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from difflib import get_close_matches
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pydantic.dataclasses import dataclass
+
 from iteralign.errors import IterAlignError, UserError, unknown
 from iteralign.models import attempts, background, faults, wire
 from iteralign.models.client import Garbled, client
+from iteralign.options import STRICT
 from iteralign.protocols import Account, Failure, OnReplies, Reservation, unheard
 from iteralign.security.keys import Keys, keys_of, masked
+from iteralign.settings import Connection
 from iteralign.types import Conversation, Reply, Sampling
 
 if TYPE_CHECKING:
@@ -74,22 +78,15 @@ LOST = "its answer could not be recorded"
 QUIET = ("inspect_ai", "openai", "anthropic", "httpx", "httpx2", "httpcore")
 
 
-@dataclass(frozen=True)
-class RemoteSettings:
-    """How to reach a remote model.
+@dataclass(frozen=True, config=STRICT)
+class RemoteSettings(Connection):
+    """`Connection`, and what a provider is given besides.
 
-    max_connections: calls in flight at once, 1 to 256; halved for a while when the provider limits the rate.
-    timeout_s: bound of one attempt. max_retries: attempts after the first, `backoff_s` apart, then doubling, or
-    as the provider says (Retry-After, at most 10 minutes).
     base_url: another address of the provider. model_args: arguments of inspect_ai's provider.
     config: fields of its GenerateConfig that go above the sampling (`reasoning_effort`, `max_tokens` …);
     None leaves a field out, for a model that refuses it.
     """
 
-    max_connections: int = 16
-    timeout_s: float = 120.0
-    max_retries: int = 5
-    backoff_s: float = 3.0
     base_url: str | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -121,7 +118,7 @@ class RemoteModel:
         self._settings = settings or RemoteSettings()
         self._account = account or attempts.Free()
         self._in_process = spec.partition("/")[0] in (providers or {})
-        _check(spec, self._settings)
+        _check(spec)
         self._model: Model | None = background.call(lambda: _open(spec, self._settings, providers or {}))
         self.id = _identity(spec, self._model.api, self._settings)
 
@@ -257,19 +254,9 @@ def _keys(api: Any, settings: RemoteSettings) -> Keys:
     return keys_of(used, urls, settings.arguments, os.environ)
 
 
-def _check(spec: str, settings: RemoteSettings) -> None:
+def _check(spec: str) -> None:
     if not all(spec.partition("/")):
         raise UserError(f"model: {spec!r} is not of the form provider/model, as in openai/NAME")
-    if not 1 <= settings.max_connections <= MOST_CONNECTIONS:
-        raise UserError(
-            f"max_connections: {settings.max_connections} is not between 1 and {MOST_CONNECTIONS}"
-        )
-    if settings.timeout_s <= 0:
-        raise UserError(f"timeout_s: {settings.timeout_s} is not above 0")
-    if settings.max_retries < 0:
-        raise UserError(f"max_retries: {settings.max_retries} is below 0")
-    if settings.backoff_s < 0:
-        raise UserError(f"backoff_s: {settings.backoff_s} is below 0")
 
 
 def _open(spec: str, settings: RemoteSettings, providers: Mapping[str, str]) -> "Model":

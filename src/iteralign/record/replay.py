@@ -19,7 +19,7 @@ from iteralign.protocols import Lab, OnReplies, Step, unheard
 from iteralign.record import artifact
 from iteralign.record.codec import decode
 from iteralign.security import documents
-from iteralign.settings import Finetuning, Guard, Method
+from iteralign.settings import Guard, Method, narrowed
 from iteralign.types import Checkpoint, Conversation, Example, Iteration, Material, Metrics, Reply, Sampling
 
 P = ParamSpec("P")
@@ -114,10 +114,9 @@ def config_of(root: Path) -> Config:
 
 def method(config: Config) -> Method:
     """The values of the method that decide between recorded steps; the prompts are not among them."""
-    guard = Guard(**config.guard.model_dump(exclude={"enabled"})) if config.guard.enabled else None
+    guard = narrowed(Guard, config.guard) if config.guard.enabled else None
     unread = PromptSet("", {}, {})
-    finetuning = Finetuning(**config.finetune.model_dump())
-    return Method(unread, unread, gate=config.gate.enabled, finetune=finetuning, guard=guard)
+    return Method(unread, unread, gate=config.gate.enabled, finetune=config.finetune, guard=guard)
 
 
 class _Records:

@@ -245,7 +245,7 @@ def _oracle(past: Past) -> Json:
         "usd": spending.usd(config, spent),
         "local": all(map(prices.is_local, models.values())),
         "failed_attempts": sum(lost.calls for lost in failed.values()),
-        "budget": config.budget.model_dump(),
+        "budget": asdict(config.budget),
     }
 
 

@@ -2,9 +2,8 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from iteralign.errors import NotReady, UserError, unknown
 from iteralign.lm import checkpoints, weights
 from iteralign.lm.chat import is_text, require_template
 from iteralign.lm.weights import Source
-from iteralign.models.hf import HfPolicies, HfSettings
+from iteralign.models.hf import HfPolicies
 from iteralign.models.remote import RemoteModel, RemoteSettings
-from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
+from iteralign.models.vllm.policies import VllmPolicies
 from iteralign.organism import tokens
 from iteralign.prompts import PromptSet, guarding
 from iteralign.protocols import Lab, Model
@@ -28,11 +27,10 @@ from iteralign.run import offline, principles
 from iteralign.run.inputs import material, report_probes
 from iteralign.run.stopping import Stopping
 from iteralign.security import documents
-from iteralign.settings import Finetuning, Guard, Method, Proposing, Revising, Trying
+from iteralign.settings import Connection, Guard, Loading, Method, Propose, Proposing, Trying, narrowed
 from iteralign.stop import StopRule
 from iteralign.training import store
 from iteralign.training.merge import Options, merge
-from iteralign.training.settings import SftSettings
 from iteralign.training.sft import SftTrainer, unneeded, unwatched
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
 
@@ -66,15 +64,13 @@ def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> Asse
         material=material(config),
         lab=lab(config, root, journal.progress, purse),
         method=method(config),
-        until=Stopping(StopRule(**config.stop.model_dump()), config, root),
+        until=Stopping(narrowed(StopRule, config.stop), config, root),
         test=report_probes(config),
     )
 
 
 def method(config: Config) -> Method:
     """The variant of the algorithm that the config describes."""
-    guard = config.guard.model_dump(exclude={"enabled"})
-    trial = config.trial.model_dump(exclude={"enabled"})
     chosen = prompts.load(config.method.prompts)
     for purpose, readers in READERS.items():
         name = chosen.readers.get(purpose, "")
@@ -85,26 +81,26 @@ def method(config: Config) -> Method:
         prompts=chosen,
         judging=judging(config, chosen),
         measure=replace(prompts.load("measure"), repair=config.oracle.repair),
-        sampling=Sampling(**config.sampling.model_dump(), seed=config.seed),
+        sampling=Sampling(**asdict(config.sampling), seed=config.seed),
         propose=proposing(config),
-        trial=Trying(**trial) if config.trial.enabled else None,
-        revise=Revising(**config.revise.model_dump()),
+        trial=narrowed(Trying, config.trial) if config.trial.enabled else None,
+        revise=config.revise,
         gate=config.gate.enabled,
-        finetune=Finetuning(**config.finetune.model_dump()),
-        guard=Guard(**guard) if config.guard.enabled else None,
+        finetune=config.finetune,
+        guard=narrowed(Guard, config.guard) if config.guard.enabled else None,
     )
 
 
 def proposing(config: Config) -> Proposing:
     """Where principles come from. Raises UserError."""
-    values, source = config.propose.model_dump(exclude={"principles"}), config.propose.source
+    source = config.propose.source
     if bool(config.propose.principles) != (source != "oracle"):
         wanted = "leave it out" if source == "oracle" else "name a list or a file"
         raise UserError(
             f"config propose.principles: {config.propose.principles!r} with propose.source = {source!r}: {wanted}"
         )
     given = principles.load(config.propose.principles) if source != "oracle" else ()
-    return Proposing(**values, given=given, seed=config.seed)
+    return Proposing(**asdict(narrowed(Propose, config.propose)), given=given, seed=config.seed)
 
 
 def judging(config: Config, chosen: PromptSet) -> tuple[PromptSet, ...]:
@@ -211,11 +207,9 @@ def trainer(
 ) -> SftTrainer:
     """The trainer, at work in `root`. Raises UserError where its method cannot be had on this machine."""
     # Training renders, loads and places the model exactly as generation does.
-    shared = config.policy.model_dump(include={"device", "dtype", "trust_remote_code", "revision"})
-    settings = SftSettings(
-        **config.training.model_dump(exclude={"keep"}), **shared, template=template(config), seed=config.seed
-    )
-    return SftTrainer(root, model_path(config.policy.model), settings, on_progress, make_room)
+    loading = replace(narrowed(Loading, config.policy), template=template(config))
+    base = model_path(config.policy.model)
+    return SftTrainer(root, base, config.training, loading, config.seed, on_progress, make_room)
 
 
 def merged(config: Config, root: Path, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
@@ -252,8 +246,7 @@ def lab(config: Config, root: Path, on_progress: OnProgress, purse: Purse) -> La
 
 def asking(config: Config) -> RemoteSettings:
     """How the oracle is asked, in whatever role."""
-    roles = {"model", "judge", "proposer", "meter", "repair"}
-    return RemoteSettings(**config.oracle.model_dump(exclude=roles))
+    return RemoteSettings(**asdict(narrowed(Connection, config.oracle)))
 
 
 def unready(config: Config) -> list[str]:
@@ -274,13 +267,8 @@ def unready(config: Config) -> list[str]:
 
 def policies(config: Config, root: Path) -> HfPolicies | VllmPolicies:
     """Who answers for the policy, by its backend. Raises UserError."""
-    base, policy, vllm = model_path(config.policy.model), config.policy, config.vllm
-    loading = policy.model_dump(exclude={"model", "backend"}) | {"template": template(config)}
+    base, policy = model_path(config.policy.model), replace(config.policy, template=template(config))
     if policy.backend == "hf":
-        return HfPolicies(root, base, HfSettings(**loading))
-    connections = loading.pop("batch_size")
-    server = vllm.model_dump(exclude={"python"}) | {"python": vllm.python or sys.executable}
+        return HfPolicies(root, base, policy)
     rank = None if config.training.method == "full" else config.training.lora_rank
-    return VllmPolicies(
-        root, base, VllmSettings(**server, **loading, connections=connections, lora_rank=rank)
-    )
+    return VllmPolicies(root, base, policy, config.vllm, rank)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from iteralign.config.schema import Benign, Config, Probes, Redteam
+from iteralign.config.schema import Config
 from iteralign.data import batches, families, probe_files, sources
 from iteralign.data.families import Parts
 from iteralign.data.sources import Wanted
 from iteralign.errors import UserError
 from iteralign.organism import world
+from iteralign.settings import Benign, Probes, Redteam
 from iteralign.types import Material, Probe, ProbeKind, Prompt
 
 ORGANISM = "organism"

@@ -1,7 +1,7 @@
 """When a run ends: the stop rule of the method, or the budget of the user."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from iteralign.budget import spending
@@ -29,7 +29,7 @@ class Stopping:
         return self.rule(history) or self._over_budget(len(history.iterations))
 
     def _over_budget(self, t: int) -> str | None:
-        limits = {k: most for k, most in self.config.budget.model_dump().items() if most is not None}
+        limits = {k: most for k, most in asdict(self.config.budget).items() if most is not None}
         if not limits:
             return None
         used = self._figures(spending.spent(self.root, through=t))

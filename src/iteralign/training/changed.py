@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from iteralign.training.settings import SftSettings
+from iteralign.settings import Training
 
 log = logging.getLogger(__name__)
 SAMPLE = 4096
@@ -54,18 +54,18 @@ def since(before: Values, model: Any, dtype: str) -> Changed:
     return Changed(round(moved / total, 4), round(kept / total, 4))
 
 
-def reported(before: Values, model: Any, settings: SftSettings) -> Changed:
+def reported(before: Values, model: Any, settings: Training, dtype: str) -> Changed:
     """The same as the policy of these (resolved) settings will hold the weights, and one line if too little of the
     training is left."""
     # An adapter runs in float32 beside its base, whatever that is in.
-    dtype = settings.dtype if settings.method == "full" else "float32"
+    dtype = dtype if settings.method == "full" else "float32"
     changed = since(before, model, dtype)
     if changed.too_little:
         _warn(changed, settings, dtype)
     return changed
 
 
-def _warn(changed: Changed, settings: SftSettings, dtype: str) -> None:
+def _warn(changed: Changed, settings: Training, dtype: str) -> None:
     ways = [f"a higher training.lr than {settings.lr:g}"]
     if (
         changed.moved == 0

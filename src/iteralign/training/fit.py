@@ -23,8 +23,8 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from iteralign.errors import UserError
 from iteralign.lm.chat import Chat
 from iteralign.lm.weights import quiet
-from iteralign.training.rows import IGNORED, Labelled
-from iteralign.training.settings import SftSettings
+from iteralign.settings import Training
+from iteralign.training.rows import IGNORED, MAX_GRAD_NORM, Labelled
 
 OnProgress = Callable[[int, int, str], None]
 LOGS = 20
@@ -44,7 +44,9 @@ def fit(
     model: Any,
     rows: Sequence[Labelled],
     chat: Chat,
-    settings: SftSettings,
+    settings: Training,
+    seed: int,
+    dtype: str,
     work: Path,
     on_progress: OnProgress,
     at_once: int,
@@ -65,7 +67,7 @@ def fit(
     with quiet():
         trainer = _Trainer(
             model=model,
-            args=_config(settings, model, total, work),
+            args=_config(settings, seed, dtype, model, total, work),
             train_dataset=Dataset.from_dict(
                 {"input_ids": [r.input_ids for r in rows], "labels": [r.labels for r in rows]}
             ),
@@ -112,7 +114,7 @@ def seeded(seed: int) -> Iterator[None]:
             numpy.random.set_state(kept[1])
 
 
-def _config(settings: SftSettings, model: Any, total: int, work: Path) -> SFTConfig:
+def _config(settings: Training, seed: int, dtype: str, model: Any, total: int, work: Path) -> SFTConfig:
     on_gpu = model.device.type == "cuda"
     config = SFTConfig(
         output_dir=str(work),
@@ -123,10 +125,10 @@ def _config(settings: SftSettings, model: Any, total: int, work: Path) -> SFTCon
         lr_scheduler_type=settings.scheduler,
         warmup_steps=settings.warmup_ratio,  # v5 reads a value below 1 as a share of all updates
         weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        bf16=on_gpu and settings.dtype == "bfloat16",
-        fp16=on_gpu and settings.dtype == "float16",
+        max_grad_norm=MAX_GRAD_NORM,
+        seed=seed,
+        bf16=on_gpu and dtype == "bfloat16",
+        fp16=on_gpu and dtype == "float16",
         use_cpu=model.device.type == "cpu",
         gradient_checkpointing=settings.gradient_checkpointing,
         max_length=None,

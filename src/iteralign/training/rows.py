@@ -7,6 +7,8 @@ from iteralign.errors import UserError
 from iteralign.lm.chat import Chat
 from iteralign.types import Example, Message
 
+MAX_GRAD_NORM = 1.0
+"""What gradients are clipped to (ours; the usual value). It is part of a trainer's id."""
 IGNORED = -100
 """The label that torch's cross entropy, and so every library on top of it, leaves out of the loss."""
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from iteralign.errors import UserError, WorldError
 from iteralign.lm import adapters, checkpoints, devices, weights, witness
-from iteralign.lm.chat import Chat
+from iteralign.lm.chat import Chat, require_template
+from iteralign.settings import Loading, Training
 from iteralign.training import quantized, store
-from iteralign.training.rows import IGNORED, Labelled, labelled
-from iteralign.training.settings import SftSettings
+from iteralign.training.rows import IGNORED, MAX_GRAD_NORM, Labelled, labelled
 from iteralign.types import Checkpoint, Example
 
 if TYPE_CHECKING:
@@ -43,27 +43,41 @@ def unneeded() -> None:
 
 
 class SftTrainer:
-    """TRL's SFTTrainer on LoRA adapters (peft) or on all weights. `root` is the run directory, `base` the
-    directory or hub id of the untrained policy; `on_progress(done, total, detail)` hears every update.
-    `make_room` is called before a model is loaded, so that others may leave the memory. Raises UserError."""
+    """Train with TRL's SFTTrainer, LoRA adapters (peft) or all weights.
+
+    Args:
+        root: The run directory.
+        base: The directory or hub id of the untrained policy.
+        settings: The hyperparameters.
+        loading: How the base is loaded and its prompts are written; it must be as the policy's.
+        seed: Of the order of the rows, of fresh adapters and of dropout.
+        on_progress: Called as `on_progress(done, total, detail)` after every update.
+        make_room: Called before a model is loaded, so that others may leave the memory.
+
+    Raises UserError where the method cannot be had on this machine, or the template is unknown.
+    """
 
     def __init__(
         self,
         root: Path,
         base: str,
-        settings: SftSettings,
+        settings: Training,
+        loading: Loading | None = None,
+        seed: int = 0,
         on_progress: "OnProgress" = unwatched,
         make_room: Callable[[], None] = unneeded,
     ) -> None:
         self.root, self.settings, self.on_progress, self.make_room = root, settings, on_progress, make_room
+        self.loading, self.seed = loading or Loading(), seed
+        require_template(self.loading.template, "training.template")
         if settings.method == "qlora":
-            quantized.require(devices.device_of(settings.device))
-        self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
+            quantized.require(devices.device_of(self.loading.device))
+        self.source = weights.Source(base, self.loading.revision, self.loading.trust_remote_code)
 
     @cached_property
     def id(self) -> str:
         """A digest of every hyperparameter, with device and number format as they are on this machine."""
-        text = json.dumps(asdict(self._resolved), sort_keys=True)
+        text = json.dumps(self._decides, sort_keys=True)
         return f"sft-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
@@ -86,7 +100,7 @@ class SftTrainer:
             with store.written_whole(folder) as partial:
                 self._train(start, examples, partial, name)
                 checkpoints.seal(partial)
-            devices.give_back(self._resolved.device)
+            devices.give_back(self.device)
         return replace(made, hash=checkpoints.hash_of(folder))
 
     def _is_there(self, made: Checkpoint, start: Checkpoint) -> bool:
@@ -103,9 +117,19 @@ class SftTrainer:
         return False
 
     @cached_property
-    def _resolved(self) -> SftSettings:
-        device = devices.device_of(self.settings.device)
-        return replace(self.settings, device=device, dtype=devices.dtype_of(self.settings.dtype, device))
+    def device(self) -> str:
+        return devices.device_of(self.loading.device)
+
+    @cached_property
+    def dtype(self) -> str:
+        return devices.dtype_of(self.loading.dtype, self.device)
+
+    @property
+    def _decides(self) -> dict[str, Any]:
+        """All that decides the weights, as it is on this machine."""
+        options = {k: v for k, v in asdict(self.settings).items() if k != "keep"}
+        machine = {"device": self.device, "dtype": self.dtype}
+        return options | asdict(self.loading) | machine | {"seed": self.seed, "max_grad_norm": MAX_GRAD_NORM}
 
     def _refuse(self, start: Checkpoint) -> None:
         method = self.settings.method
@@ -117,7 +141,7 @@ class SftTrainer:
         checkpoints.require(self.root, start)
 
     def _train(self, start: Checkpoint, examples: Sequence[Example], folder: Path, name: str) -> None:
-        s, chat = self._resolved, weights.load_chat(self.source, self.settings.template)
+        s, chat = self.settings, weights.load_chat(self.source, self.loading.template)
         config = weights.config_in(weights.find(self.source), self.source)
         context = weights.context_of(config)
         rows = labelled(examples, chat, min(s.max_length or context, context))
@@ -125,13 +149,13 @@ class SftTrainer:
         at_once = s.batch_size * longest
         if not hasattr(config.get_text_config(), "output_router_logits"):
             # a mixture of experts has a router loss, which is another one where rows are computed apart
-            at_once = min(at_once, AT_ONCE.get(s.device, AT_ONCE_ELSEWHERE))
+            at_once = min(at_once, AT_ONCE.get(self.device, AT_ONCE_ELSEWHERE))
         while (done := self._attempt(start, (rows, chat), folder, at_once)) is None:
             at_once = self._smaller(at_once, longest)
         record = {
             "checkpoint": name,
             "trainer": self.id,
-            "settings": asdict(s),
+            "settings": self._decides,
             "start": start.id,
             "start_hash": start.hash,
             "base": start.base,
@@ -145,7 +169,7 @@ class SftTrainer:
 
         Below the length of the longest row nothing is gained: that row is computed alone already.
         """
-        devices.give_back(self._resolved.device)
+        devices.give_back(self.device)
         if at_once <= longest:
             raise WorldError(
                 "out of memory while training on a single row; free memory and rerun to resume, or start anew with "
@@ -175,8 +199,8 @@ class SftTrainer:
         from iteralign.training import changed
         from iteralign.training.fit import fit, seeded
 
-        (rows, chat), s = taught, self._resolved
-        with seeded(s.seed):
+        (rows, chat), s = taught, self.settings
+        with seeded(self.seed):
             model = self._model(start)
             config = copy.deepcopy(model.config)
             if s.method == "full":
@@ -184,8 +208,8 @@ class SftTrainer:
             work = folder / "work"
             work.mkdir(exist_ok=True)
             before = changed.values(model)
-            done: Fit = fit(model, rows, chat, s, work, self.on_progress, at_once)
-            share = changed.reported(before, model, s)
+            done: Fit = fit(model, rows, chat, s, self.seed, self.dtype, work, self.on_progress, at_once)
+            share = changed.reported(before, model, s, self.dtype)
             first = rows[0]
             witness.save(folder, witness.of(model, first.input_ids, first.labels.count(IGNORED)))
         if s.method == "full":
@@ -201,17 +225,19 @@ class SftTrainer:
     def _model(self, start: Checkpoint) -> Any:
         """The model with the weights to train. Under LoRA the base may be in half precision, the adapter
         is in float32; a full fine-tune keeps float32 weights, or small updates would be rounded away."""
-        s = self._resolved
+        s = self.settings
         if s.method == "full":
             path = None if start.path is None else self.root / start.path
             source = self.source if path is None else weights.Source(str(path.resolve()))
             # what accelerate has to move while it places a model no longer asks for gradients
-            return weights.load_model(source, s.device, "float32").requires_grad_(True)
+            return weights.load_model(source, self.device, "float32").requires_grad_(True)
         if s.method == "qlora":
-            base = weights.load_model(self.source, s.device, s.dtype, **quantized.options(s.device, s.dtype))
+            base = weights.load_model(
+                self.source, self.device, self.dtype, **quantized.options(self.device, self.dtype)
+            )
             base = quantized.prepared(base, s.gradient_checkpointing)
         else:
-            base = weights.load_model(self.source, s.device, s.dtype)
+            base = weights.load_model(self.source, self.device, self.dtype)
         with weights.quiet():
             return self._fresh(base) if start.path is None else self._continued(base, start)
 

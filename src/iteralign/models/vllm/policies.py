@@ -8,9 +8,9 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from iteralign.models.vllm.adapter_swap import BASE, Engine
 from iteralign.models.vllm.http import Garbled, Gone, Refused, Web
 from iteralign.models.vllm.server import Server
 from iteralign.protocols import Model, OnReplies, unheard
+from iteralign.settings import Policy, Vllm
 from iteralign.types import Checkpoint, Conversation, Reply, Sampling
 
 if TYPE_CHECKING:
@@ -33,45 +34,29 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as --max-lora-rank."""
 
 
-@dataclass(frozen=True)
-class VllmSettings:
-    """How the server is had, and what it runs.
+class VllmPolicies:
+    """Lease the checkpoints of one run from a vLLM server. Close it when the run is over.
 
-    python: the interpreter that has vLLM. url: a server that runs already, instead. args: more arguments of the
-    server. sleep: whether it leaves the GPU while training; None: where device is cuda. lora_rank: of the adapters to
-    come; None for a full fine-tune. connections: conversations in flight; vLLM batches them itself.
-    device, dtype, template, trust_remote_code, revision: as for `hf`.
+    Args:
+        root: The run directory.
+        base: The directory or hub id of the untrained policy; `policy.model` is not looked at.
+        policy: How it is loaded and asked. `batch_size` is how many conversations are in flight: vLLM batches them.
+        vllm: The server.
+        lora_rank: Of the adapters to come; None for a full fine-tune.
+
+    Raises UserError for settings that cannot go together.
     """
 
-    python: str
-    url: str | None = None
-    args: tuple[str, ...] = ()
-    sleep: bool | None = None
-    start_timeout_s: float = 600.0
-    timeout_s: float = 600.0
-    lora_rank: int | None = 16
-    connections: int = 64
-    device: str = "auto"
-    dtype: str = "auto"
-    template: str = "auto"
-    trust_remote_code: bool = False
-    revision: str | None = None
-
-
-class VllmPolicies:
-    """Leases of the checkpoints of one run. `root` is the run directory, `base` the directory or hub id of the
-    untrained policy. Raises UserError for settings that cannot go together. Close it when the run is over."""
-
-    def __init__(self, root: Path, base: str, settings: VllmSettings) -> None:
-        if settings.url and settings.lora_rank is None:
+    def __init__(self, root: Path, base: str, policy: Policy, vllm: Vllm, lora_rank: int | None) -> None:
+        if vllm.url and lora_rank is None:
             raise UserError(
                 "vllm.url: a server that runs already cannot change all its weights, as training.method = 'full' "
                 "needs; use 'lora', or leave vllm.url out"
             )
-        if settings.lora_rank is not None and settings.lora_rank > RANKS[-1]:
-            raise UserError(f"training.lora_rank: {settings.lora_rank}; vLLM takes at most {RANKS[-1]}")
-        self.root, self.settings = root, settings
-        self.source = weights.Source(base, settings.revision, settings.trust_remote_code)
+        if lora_rank is not None and lora_rank > RANKS[-1]:
+            raise UserError(f"training.lora_rank: {lora_rank}; vLLM takes at most {RANKS[-1]}")
+        self.root, self.policy, self.vllm, self.lora_rank = root, policy, vllm, lora_rank
+        self.source = weights.Source(base, policy.revision, policy.trust_remote_code)
         self._server: Server | None = None
         self._engine: Engine | None = None
         self._runs: str | None = None
@@ -99,7 +84,7 @@ class VllmPolicies:
                 self._asleep = False
                 engine.prove_again()
             name = engine.use_adapter(checkpoint) if checkpoint.kind == "adapter" else engine.base
-        return Served(engine.web, name, self._context, self.settings.connections, self.chat)
+        return Served(engine.web, name, self._context, self.policy.batch_size, self.chat)
 
     def rest(self) -> None:
         """Leave the GPU to somebody else, until asked again; where the server cannot, nothing happens."""
@@ -116,20 +101,20 @@ class VllmPolicies:
 
     @property
     def sleeps(self) -> bool:
-        wanted = self.settings.sleep
-        return devices.on_gpu(self.device) and self.settings.url is None if wanted is None else wanted
+        wanted = self.vllm.sleep
+        return devices.on_gpu(self.device) and self.vllm.url is None if wanted is None else wanted
 
     @cached_property
     def device(self) -> str:
-        return devices.device_of(self.settings.device)
+        return devices.device_of(self.policy.device)
 
     @cached_property
     def dtype(self) -> str:
-        return devices.dtype_of(self.settings.dtype, self.device)
+        return devices.dtype_of(self.policy.dtype, self.device)
 
     @cached_property
     def chat(self) -> Chat:
-        return weights.load_chat(self.source, self.settings.template)
+        return weights.load_chat(self.source, self.policy.template)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -139,7 +124,7 @@ class VllmPolicies:
         except Gone as error:
             if self._server is not None and not isinstance(error, Garbled):
                 raise self._server.ended() from error
-            where = self.settings.url or "the server"
+            where = self.vllm.url or "the server"
             raise WorldError(f"vllm: {where}: {error}; run the same command again to resume") from error
         except Refused as error:
             kind = UserError if error.status < 500 else WorldError
@@ -148,21 +133,19 @@ class VllmPolicies:
     def _start(self, whole: str | None) -> None:
         self.close()
         folder = weights.find(self.source) if whole is None else (self.root / whole).resolve()
-        if self.settings.url is None:
+        if self.vllm.url is None:
             ours = self._server = self._started(folder)
-            ours.wait(self.settings.start_timeout_s)
-            web = Web(ours.url, ours.key, self.settings.timeout_s)
+            ours.wait(self.vllm.start_timeout_s)
+            web = Web(ours.url, ours.key, self.vllm.timeout_s)
         else:
-            web = Web(
-                self.settings.url.removesuffix("/v1"), os.environ.get("VLLM_API_KEY"), self.settings.timeout_s
-            )
+            web = Web(self.vllm.url.removesuffix("/v1"), os.environ.get("VLLM_API_KEY"), self.vllm.timeout_s)
         with self.explained():
             try:
                 card = next(m for m in web.get("/v1/models")["data"] if not m.get("parent"))
                 self._context = int(card["max_model_len"])
             except (LookupError, TypeError, ValueError, AttributeError, StopIteration):
                 raise Garbled("its list of models names none with its context (max_model_len)") from None
-        if self.settings.url is not None:
+        if self.vllm.url is not None:
             self._same_base(str(card.get("root")), folder)
         self._engine, self._runs = Engine(web, self.root, str(card["id"]), self.dtype), whole
         if whole is not None:
@@ -170,11 +153,11 @@ class VllmPolicies:
                 self._engine.prove(self._engine.base, folder, [])
 
     def _started(self, folder: Path) -> Server:
-        s, more = self.settings, dict[str, str]()
-        if s.sleep and not devices.on_gpu(self.device):
+        python, more = self.vllm.python or sys.executable, dict[str, str]()
+        if self.vllm.sleep and not devices.on_gpu(self.device):
             raise UserError(f"vllm.sleep: {self.device} has no sleep mode, a GPU has; leave it out")
-        if shutil.which(s.python) is None:
-            raise UserError(f"vllm.python: {s.python!r} is no program; name the Python that has vLLM")
+        if shutil.which(python) is None:
+            raise UserError(f"vllm.python: {python!r} is no program; name the Python that has vLLM")
         arguments = [
             "--model",
             str(folder),
@@ -186,8 +169,8 @@ class VllmPolicies:
             "0",
         ]
         arguments += ["--generation-config", "vllm"]  # the repository's sampling defaults are not ours
-        if s.lora_rank is not None:
-            rank = next(r for r in RANKS if r >= s.lora_rank)
+        if self.lora_rank is not None:
+            rank = next(r for r in RANKS if r >= self.lora_rank)
             arguments += [
                 "--enable-lora",
                 "--max-lora-rank",
@@ -201,8 +184,8 @@ class VllmPolicies:
         if self.sleeps:
             arguments.append("--enable-sleep-mode")
             more["VLLM_SERVER_DEV_MODE"] = "1"
-        arguments += ["--trust-remote-code"] * s.trust_remote_code
-        command = server.command(s.python, [*arguments, *s.args])
+        arguments += ["--trust-remote-code"] * self.policy.trust_remote_code
+        command = server.command(python, [*arguments, *self.vllm.args])
         return Server(command, self.root / LOG, server.environment(**more), "vllm: the server")
 
     def _same_base(self, theirs: str, ours: Path) -> None:
@@ -225,7 +208,7 @@ class VllmModel:
         server is, and how many conversations are in flight, is left out."""
         p = self._policies
         c = self._checkpoint
-        decides = [c.id, p.device, p.dtype, p.settings.template, *p.settings.args, *[c.hash] * bool(c.hash)]
+        decides = [c.id, p.device, p.dtype, p.policy.template, *p.vllm.args, *[c.hash] * bool(c.hash)]
         return f"vllm-{hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]}"
 
     def generate(
