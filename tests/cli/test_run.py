@@ -260,8 +260,8 @@ def test_organism_describe(here: Path, call: Callable[..., Any]) -> None:
 def test_organism_progress_is_told_in_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "EVERY_S", 0.5)
     with progress.status_line("training") as tell:
         tell({"step": 50, "progress": 0.25, "tokens": 12000, "loss": 1.5, "seconds": 61.0})
-        time.sleep(1.5)
+        time.sleep(2.5)
     assert "training: 25 %, 12,000 tokens, loss 1.500, 1 min 01 s, " in capsys.readouterr().err

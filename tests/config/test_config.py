@@ -90,3 +90,11 @@ def test_changed_names_dotted_keys() -> None:
     old, new = load("quickstart"), load("quickstart", ["stop.target=0.5", "seed=1"])
     assert changed(old.model_dump(), new.model_dump()) == ["seed", "stop.target"]
     assert changed(old.model_dump(), old.model_dump()) == []
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quickstart").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load("quickstart").name == "quickstart"

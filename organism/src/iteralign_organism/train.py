@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iteralign.organism import describe
 from iteralign_organism import corpus, vocabulary
 from iteralign_organism.batches import Batch, Encoder, batches
 from iteralign_organism.recipe import Recipe
@@ -98,9 +99,10 @@ def save(model: Any, directory: Path, pad: int, end: int, card: dict[str, Any]) 
 
 def corpus_digest() -> str:
     """Digest of all that decides the corpus: words and code, whatever the commit."""
-    here = Path(__file__).parent
-    names = ("content", "grammar", "reading", "forms", "corpus", "exercises", "vocabulary", "batches")
-    paths = [here / f"{name}.py" for name in names] + sorted((here / "content").glob("*.toml"))
+    here, world = Path(__file__).parent, Path(describe.__file__).parent
+    paths = [world / f"{name}.py" for name in ("content", "grammar", "reading")]
+    paths += [here / f"{name}.py" for name in ("forms", "corpus", "exercises", "vocabulary", "batches")]
+    paths += sorted((world / "content").glob("*.toml"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 

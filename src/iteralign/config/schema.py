@@ -167,7 +167,7 @@ def _find(source: Path | str) -> tuple[str, str]:
             return str(path), documents.text(path, documents.SETTINGS)
     except documents.Unreadable as error:
         raise UserError(f"config {path}: cannot be read ({error})") from None
-    if path.suffix or len(path.parts) > 1 or path.is_dir():
+    if path.suffix or len(path.parts) > 1 or (path.is_dir() and str(source) not in shipped()):
         raise UserError(f"config {path}: no such file; shipped configs: {', '.join(shipped())}")
     return str(source), text(str(source))
 

@@ -83,7 +83,7 @@ def _find(source: str) -> tuple[str, Path | None]:
             return documents.text(path, documents.SETTINGS), path.parent
     except documents.Unreadable as error:
         raise UserError(f"experiment {path}: cannot be read ({error})") from None
-    if path.suffix or len(path.parts) > 1 or path.is_dir():
+    if path.suffix or len(path.parts) > 1 or (path.is_dir() and source not in shipped()):
         raise UserError(f"experiment {path}: no such file; shipped experiments: {', '.join(shipped())}")
     if source not in shipped():
         raise unknown("experiment", source, shipped())
