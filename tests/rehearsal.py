@@ -23,6 +23,7 @@ from iteralign.run import build
 from iteralign.run.inputs import material, probes
 from iteralign.run.runner import keep_truth
 from iteralign.run.stopping import Stopping
+from iteralign.settings import narrowed
 from iteralign.stop import StopRule
 from iteralign.types import Checkpoint, Conversation, Example, Iteration, Sampling
 
@@ -158,7 +159,7 @@ def perform(
 
     test(0, policy)
     (root / "provenance.json").write_text("{}", encoding="utf-8")
-    rule = Stopping(StopRule(**config.stop.model_dump()), config, root)
+    rule = Stopping(narrowed(StopRule, config.stop), config, root)
     loop = iteralign(policy, material(config), cast, method, journal, rule)
     t = 0
     while True:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from iteralign.config.schema import load
+from iteralign.config.schema import Config, load
+from iteralign.options import declared
 
 ROOT = Path(__file__).parents[1]
 PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
-ROW = re.compile(r"^\| `([a-z_.]+)` \| `([^`]+)` \| `([^`]+)` \|", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z_.]+)` \| `([^`]+)` \| `([^`]+)` \| (.+) \|$", re.MULTILINE)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -38,8 +39,9 @@ def test_the_table_has_every_difference_and_no_other(presets: dict[str, dict[str
 
 
 @pytest.mark.parametrize("row", ROW.findall(PAPER), ids=lambda row: row[0])
-def test_a_value_in_the_table(row: tuple[str, str, str], presets: dict[str, dict[str, Any]]) -> None:
-    key, paper, improved = row
+def test_a_value_in_the_table(row: tuple[str, str, str, str], presets: dict[str, dict[str, Any]]) -> None:
+    key, paper, improved, source = row
+    assert source == next(option.source for option in declared(Config) if option.key == key)
     written = tomllib.loads(f"paper = {paper}\nimproved = {improved}")
     assert written == {name: presets[name][key] for name in ("paper", "improved")}
 

@@ -22,6 +22,7 @@ from iteralign.lm.chat import chat_of
 from iteralign.models.scripted import ScriptedModel
 from iteralign.run import build
 from iteralign.run.inputs import material
+from iteralign.settings import narrowed
 from iteralign.types import Example, Label, Message
 
 FOLDER = (
@@ -174,7 +175,7 @@ def performed(request: Any, tmp_path_factory: Any) -> tuple[Script, Actors, list
     assert isinstance(prompts, list) and len(prompts) == size
     values = settings(request.param, tmp_path_factory.mktemp("paper"))
     actors = Actors()
-    rule = build.StopRule(**values.stop.model_dump())
+    rule = narrowed(build.StopRule, values.stop)
     loop = iteralign(
         Checkpoint("m0", "base"), material(values), actors.lab, build.method(values), Unrecorded(), rule
     )

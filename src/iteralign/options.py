@@ -32,11 +32,12 @@ def option(default: Any, meaning: str, source: str = OURS, unit: str = "", **bou
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A declared option: `owner` is the class that declares it, `bounds` are in words."""
+    """A declared option: `owner` is the class that declares it, `bounds` are in words; a required one has no default."""
 
     key: str
     owner: type
     kind: str
+    required: bool
     default: Any
     meaning: str
     source: str
@@ -64,7 +65,9 @@ def declared(kind: type, given: Any = None, prefix: str = "") -> Iterator[Option
         prefix: Of the keys.
     """
     for name, info in fields_of(kind).items():
-        default = info.get_default(call_default_factory=True) if given is None else getattr(given, name)
+        required = info.is_required()
+        own = None if required else info.get_default(call_default_factory=True)
+        default = own if given is None else getattr(given, name)
         if is_section(info.annotation):
             yield from declared(info.annotation, default, f"{prefix}{name}.")  # type: ignore[arg-type]
         elif get_origin(info.annotation) is dict:
@@ -75,6 +78,7 @@ def declared(kind: type, given: Any = None, prefix: str = "") -> Iterator[Option
                 prefix + name,
                 next(c for c in reversed(kind.__mro__) if name in get_type_hints(c)),
                 _words(info.annotation),
+                required,
                 default,
                 info.description or "",
                 str(extra.get("source", OURS)),

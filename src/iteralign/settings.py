@@ -40,8 +40,10 @@ class Loading:
     )
     template: str = option(
         "auto",
-        "auto, chat, chat:NAME (of a tokenizer with several), plain, raw, or a *.jinja file that replaces the model's own.",
-        source="raw prompts: those that were released carry their own wrapping. Ours: the model's chat template, where it has one",
+        "auto, chat, chat:NAME (of a tokenizer with several), plain, raw, or a *.jinja file that "
+        "replaces the model's own.",
+        source="raw prompts: those that were released carry their own wrapping. Ours: the model's "
+        "chat template, where it has one",
     )
     trust_remote_code: bool = option(
         False, "Run code that comes with the model. Only for a model that you trust."
@@ -56,7 +58,8 @@ class Policy(Loading):
     backend: Literal["hf", "vllm"] = option("hf", "Who computes the answers: transformers, or a vLLM server.")
     batch_size: int = option(
         64,
-        "Conversations that are answered together. It is part of the model's id: half precision answers differently in other batches.",
+        "Conversations that are answered together. It is part of the model's id: half precision "
+        "answers differently in other batches.",
         unit="conversations",
         ge=1,
         le=65536,
@@ -94,7 +97,8 @@ class Connection:
     max_retries: int = option(6, "Attempts after the first.", unit="attempts", ge=0, le=1000)
     backoff_s: float = option(
         3.0,
-        "The wait before the second attempt; it doubles, or is what the provider says (Retry-After, at most 10 minutes).",
+        "The wait before the second attempt; it doubles, or is what the provider says (Retry-After, "
+        "at most 10 minutes).",
         unit="seconds",
         ge=0,
         le=DAY_S,
@@ -136,7 +140,8 @@ class Judge:
 
     models: tuple[Annotated[Member, BeforeValidator(_member)], ...] = option(
         (),
-        "Entries are provider/model, or { model = …, guard = … } for a guard model. Empty: `oracle.judge` alone.",
+        "Entries are provider/model, or { model = …, guard = … } for a guard model. Empty: "
+        "`oracle.judge` alone.",
     )
 
 
@@ -154,7 +159,8 @@ class Redteam:
     revision: str | None = option(None, "A branch or commit of a set of the Hub.")
     turns: Literal["first", "last", "transcript"] | None = option(
         None,
-        "What of a conversation attacks: its first user turn, its last with what came before, or all of it as text.",
+        "What of a conversation attacks: its first user turn, its last with what came before, or all "
+        "of it as text.",
     )
     dedup: bool = option(
         True,
@@ -175,7 +181,8 @@ class Redteam:
     batch: int = option(
         60,
         "Prompts of one iteration.",
-        source="slices of 20. Ours: larger, so that each kind of failure has several examples to be generalised from",
+        source="slices of 20. Ours: larger, so that each kind of failure has several examples to be "
+        "generalised from",
         unit="prompts",
         ge=1,
         le=MANY,
@@ -183,7 +190,8 @@ class Redteam:
     order: Literal["given", "shuffle", "topic"] = option(
         "topic",
         "The order in which prompts attack.",
-        source="file order, no shuffle. Ours: a batch holds few topics, so that a later batch meets gaps that the first did not",
+        source="file order, no shuffle. Ours: a batch holds few topics, so that a later batch meets "
+        "gaps that the first did not",
     )
     topics_per_batch: int = option(3, "With order = topic: how many topics one batch holds.", ge=1, le=MANY)
 
@@ -217,12 +225,14 @@ class Propose:
     grouping: Literal["category", "none"] = option(
         "category",
         "One call to the oracle for each kind of failure, or one for the batch.",
-        source="one call for the whole batch. Ours: one for each kind of harm, so no call mixes unrelated failures or outgrows the context",
+        source="one call for the whole batch. Ours: one for each kind of harm, so no call mixes "
+        "unrelated failures or outgrows the context",
     )
     examples: int = option(
         8,
         "Failures shown in one call, at most, and never more than two thirds of them. 0: all.",
-        source='all harmful answers in one call (0 is "all"); with many, the context overflows and the script retries for ever',
+        source='all harmful answers in one call (0 is "all"); with many, the context overflows and the '
+        "script retries for ever",
         unit="failures",
         ge=0,
         le=1000,
@@ -230,7 +240,8 @@ class Propose:
     accumulate: bool = option(
         True,
         "Principles stay in force; else they last for one batch.",
-        source="each slice has its own constitution. Ours: principles stay in force, are deduplicated, and carry the failures that caused them",
+        source="each slice has its own constitution. Ours: principles stay in force, are "
+        "deduplicated, and carry the failures that caused them",
     )
     duplicate_above: float = option(
         0.95, "The similarity above which a proposal repeats an adopted principle.", ge=0, le=1
@@ -240,7 +251,8 @@ class Propose:
     )
     source: Literal["oracle", "given", "drawn"] = option(
         "oracle",
-        "Where principles come from: the oracle; a list that is in force from the start; or one of that list by chance for each kind of failure. The last two are controls.",
+        "Where principles come from: the oracle; a list that is in force from the start; or one of "
+        "that list by chance for each kind of failure. The last two are controls.",
     )
 
 
@@ -274,7 +286,8 @@ class Revising:
     show: Literal["relevant", "all"] = option(
         "relevant",
         "The principles that fit the failure, or the whole constitution.",
-        source="the whole constitution of the slice. Ours: the principles that this failure or its kind gave rise to; all, if none did",
+        source="the whole constitution of the slice. Ours: the principles that this failure or its "
+        "kind gave rise to; all, if none did",
     )
     candidates: int = option(
         2,
@@ -293,7 +306,8 @@ class Gate:
     enabled: bool = option(
         True,
         "Only those that the judge found harmless.",
-        source="revisions are judged and the verdict is thrown away: all are trained on. Ours: only what the judge found harmless",
+        source="revisions are judged and the verdict is thrown away: all are trained on. Ours: only "
+        "what the judge found harmless",
     )
 
 
@@ -309,12 +323,14 @@ class Finetuning:
     replay: bool = option(
         True,
         "Earlier accepted revisions and benign answers are trained on too.",
-        source="this slice alone. Ours: earlier accepted rows and the policy's own first answers to benign prompts, against forgetting and over-refusal",
+        source="this slice alone. Ours: earlier accepted rows and the policy's own first answers to "
+        "benign prompts, against forgetting and over-refusal",
     )
     cut: bool = option(
         False,
         "Answers that max_tokens cut off are trained on too.",
-        source="answers that 500 tokens cut off are trained on, and an end token put behind them. Ours: left out and counted; they would teach to stop anywhere",
+        source="answers that 500 tokens cut off are trained on, and an end token put behind them. "
+        "Ours: left out and counted; they would teach to stop anywhere",
     )
 
 
@@ -324,14 +340,16 @@ class Training:
 
     method: Literal["lora", "qlora", "full"] = option(
         "lora",
-        "lora: adapters on every linear layer but the output. qlora: the same on a base in four bits. full: all weights.",
+        "lora: adapters on every linear layer but the output. qlora: the same on a base in four bits."
+        " full: all weights.",
         source="full fine-tune under FSDP on 8 GPUs, bf16. Ours: LoRA, so that a checkpoint is megabytes",
     )
     epochs: int = option(3, "How often each row is seen.", source="paper and script: 3", ge=1, le=1000)
     lr: float = option(
         2e-4,
         "The learning rate at its height.",
-        source="2e-6. Ours: the usual LoRA rate, a hundred times the full one (assumed, not tuned on a large model)",
+        source="2e-6. Ours: the usual LoRA rate, a hundred times the full one (assumed, not tuned on "
+        "a large model)",
         gt=0,
         le=10,
     )
@@ -367,7 +385,8 @@ class Training:
     )
     keep: int | None = option(
         None,
-        "How many of the last checkpoints stay on disk, beside the current policy. 0: all. null: all adapters, but of full checkpoints the last.",
+        "How many of the last checkpoints stay on disk, beside the current policy. 0: all. null: all "
+        "adapters, but of full checkpoints the last.",
         unit="checkpoints",
         ge=0,
         le=MANY,
@@ -402,14 +421,17 @@ class Stop:
 
     target: float = option(
         0.05,
-        "The violation rate that the upper end of the interval must reach, and that no topic's own rate may pass.",
-        source="the script ends with the prompts. Ours: stop when the whole interval of the violation rate is below the target",
+        "The violation rate that the upper end of the interval must reach, and that no topic's own "
+        "rate may pass.",
+        source="the script ends with the prompts. Ours: stop when the whole interval of the violation"
+        " rate is below the target",
         ge=0,
         le=1,
     )
     undecided: float = option(
         0.05,
-        "The share of answers that the judge may have failed to read; above it nothing is known to be closed.",
+        "The share of answers that the judge may have failed to read; above it nothing is known to be"
+        " closed.",
         ge=0,
         le=1,
     )

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -229,7 +230,7 @@ def test_no_budget_is_passed_by_calls_in_flight_or_failed(
                     step("verdicts", all_asked, remote)
             recorded = Purse(bounded, tmp_path).cost
             assert recorded.by_role == purse.cost.by_role  # what the next process reads is what was charged
-            limits = {k: v for k, v in bounded.budget.model_dump().items() if v is not None}
+            limits = {k: v for k, v in asdict(bounded.budget).items() if v is not None}
             figures = {
                 "oracle_calls": recorded.oracle_calls,
                 "oracle_tokens": recorded.oracle_tokens,

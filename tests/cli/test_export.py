@@ -13,11 +13,13 @@ import torch
 from iteralign.errors import UserError
 from iteralign.lm import adapters, weights
 from iteralign.models import tiny
-from iteralign.settings import Training
+from iteralign.settings import Loading, Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example
 
-SETTINGS = Training(device="cpu", lr=1e-2, epochs=1, lora_rank=4)
+ON_CPU = Loading(device="cpu")
+
+SETTINGS = Training(lr=1e-2, epochs=1, lora_rank=4)
 ADAPTER = ["adapter_config.json", "adapter_model.safetensors"]
 
 
@@ -36,7 +38,9 @@ def trained(here: Path) -> Path:
     """The folder of the last checkpoint of `done`, with an adapter for `model`, which is a tiny Llama."""
     base = tiny.build(here / "model")
     folders = sorted((here / "runs" / "done" / "checkpoints").iterdir())
-    made = SftTrainer(here, str(base), SETTINGS).train(Checkpoint("b", "model"), [Example("the key", "no.")])
+    made = SftTrainer(here, str(base), SETTINGS, ON_CPU).train(
+        Checkpoint("b", "model"), [Example("the key", "no.")]
+    )
     for folder in folders:
         shutil.copytree(here / str(made.path), folder, dirs_exist_ok=True)
     return folders[-1]
@@ -81,7 +85,9 @@ def test_full_weights_have_no_adapter_and_are_copied_in_the_bases_format(
 
     base = tiny.build(here / "model")
     full = replace(SETTINGS, method="full")
-    made = SftTrainer(here, str(base), full).train(Checkpoint("b", "model"), [Example("the key", "no.")])
+    made = SftTrainer(here, str(base), full, ON_CPU).train(
+        Checkpoint("b", "model"), [Example("the key", "no.")]
+    )
     with pytest.raises(UserError, match="holds all weights, no adapter; use --merged"):
         build.adapter(here, made, here / "out")
     build.merged(config_of(here / "runs" / "done"), here, made, here / "out", "auto")

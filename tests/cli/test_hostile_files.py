@@ -12,10 +12,10 @@ from typing import Any, get_args
 
 import pyarrow
 import pytest
-from iteralign.config.section import Section
 from pyarrow import parquet
 
 from iteralign.config.schema import Config
+from iteralign.options import fields_of, is_section
 
 Make = Callable[[Path], object]
 Call = Callable[..., Any]
@@ -89,12 +89,12 @@ def test_a_hostile_config_is_one_line(here: Path, call: Call, kind: str) -> None
     one_line(call("check", "c.toml"), says)
 
 
-def numbers(kind: type[Section] = Config, prefix: str = "") -> dict[str, Any]:
+def numbers(kind: type = Config, prefix: str = "") -> dict[str, Any]:
     """Every option that is a number, by its dotted key; the prices by the model x."""
     found: dict[str, Any] = {}
-    for name, field in kind.model_fields.items():
+    for name, field in fields_of(kind).items():
         parts = get_args(field.annotation) or (field.annotation,)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+        if is_section(field.annotation):
             found |= numbers(field.annotation, f"{prefix}{name}.")
         elif {int, float} & set(parts):
             found[prefix + name] = field

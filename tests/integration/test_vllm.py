@@ -3,19 +3,23 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from iteralign.errors import UserError, WorldError
 from iteralign.lm import checkpoints, witness
 from iteralign.models.hf import HfPolicies
-from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
+from iteralign.models.vllm.policies import VllmPolicies
 from iteralign.organism.world import drafts
 from iteralign.run import build
-from iteralign.settings import Policy, Training
+from iteralign.settings import Loading, Policy, Training, Vllm
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Conversation, Example, Message, Reply, Sampling
+
+ON_CPU = Loading(device="cpu")
 
 pytestmark = pytest.mark.integration
 
@@ -60,15 +64,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapters(root: Path, vllm_python: str) -> tuple[Checkpoint, Checkpoint]:
     """Two turns of training, the second going on from the first."""
-    settings = Training(method="lora", device="cpu", epochs=3, lr=2e-3, batch_size=8, lora_rank=16)
-    trainer = SftTrainer(root, ORGANISM, settings)
+    settings = Training(method="lora", epochs=3, lr=2e-3, batch_size=8, lora_rank=16)
+    trainer = SftTrainer(root, ORGANISM, settings, ON_CPU)
     first = trainer.train(BASE, rows("hazard", "I will not do that."))
     return first, trainer.train(first, rows("benign", "Yes, of course."))
 
 
 def leases(root: Path, python: str, **settings: object) -> VllmPolicies:
-    given = {"device": "cpu", "args": ("--enforce-eager",), "start_timeout_s": 900.0, **settings}
-    return VllmPolicies(root, ORGANISM, VllmSettings(python, **given))  # type: ignore[arg-type]
+    given: dict[str, Any] = {"args": ("--enforce-eager",), "start_timeout_s": 900.0, **settings}
+    rank = given.pop("lora_rank", 16)
+    loading = {f.name: given.pop(f.name) for f in fields(Policy) if f.name in given}
+    policy = Policy(**{"device": "cpu", **loading})
+    return VllmPolicies(root, ORGANISM, policy, Vllm(python=python, **given), rank)
 
 
 @pytest.fixture(scope="module")
@@ -214,8 +221,8 @@ def test_a_server_that_dies_stops_the_run_and_a_fresh_one_gives_the_same_answers
 def test_a_full_fine_tune_is_served_after_a_restart(
     root: Path, vllm_python: str, in_process: HfPolicies
 ) -> None:
-    settings = Training(method="full", device="cpu", epochs=3, lr=1e-3, batch_size=8)
-    made = SftTrainer(root, ORGANISM, settings).train(BASE, rows("hazard", "I will not do that."))
+    settings = Training(method="full", epochs=3, lr=1e-3, batch_size=8)
+    made = SftTrainer(root, ORGANISM, settings, ON_CPU).train(BASE, rows("hazard", "I will not do that."))
     whole = leases(root, vllm_python, lora_rank=None)
     try:
         answers = said(whole, made)

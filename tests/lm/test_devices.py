@@ -12,7 +12,7 @@ from iteralign.errors import UserError, WorldError
 from iteralign.lm import devices, weights
 from iteralign.models import tiny
 from iteralign.models.hf import HfPolicies
-from iteralign.settings import Policy, Training
+from iteralign.settings import Loading, Policy, Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
 
@@ -51,10 +51,11 @@ def test_a_shared_out_model_learns_and_answers_as_one_in_one_place(
     found = {}
     for device in ("cpu", devices.SPREAD):
         root, lr = tmp_path / device, 2e-2 if method == "lora" else 5e-3
-        settings = Training(method, 30, lr, 2, lora_rank=4, device=device, dtype="float32")
-        trained = SftTrainer(root, str(base), settings).train(BASE, ROWS)
+        settings = Training(method, 30, lr, 2, lora_rank=4)
+        loading = Loading(device=device, dtype="float32")
+        trained = SftTrainer(root, str(base), settings, loading).train(BASE, ROWS)
         record = json.loads((root / str(trained.path) / "training.json").read_text())
-        policies = HfPolicies(root, str(base), Policy(device, "float32"))
+        policies = HfPolicies(root, str(base), Policy(device=device, dtype="float32"))
         with policies.serve(trained) as model:
             answers = [reply.text for reply in model.generate(ASKED, Sampling(max_tokens=40))]
         found[device] = (answers, record["first_loss"], record["last_loss"])

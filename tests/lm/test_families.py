@@ -20,11 +20,13 @@ from iteralign.models.scripted import ScriptedModel
 from iteralign.prompts import load
 from iteralign.protocols import Lab
 from iteralign.record.journal import Journal
-from iteralign.settings import Finetuning, Method, Policy, Revising, Training
+from iteralign.settings import Finetuning, Loading, Method, Policy, Revising, Training
 from iteralign.training.merge import Options, merge
 from iteralign.training.rows import labelled
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Iteration, Material, Message, Probe, Prompt, Sampling
+
+ON_CPU = Loading(device="cpu")
 
 NAMES = ("llama", "smollm", "qwen2", "qwen3", "mistral", "gemma2", "gemma3", "phi", "gpt_neox", "opt", "gpt2")
 CELLS = [(name, form, method) for name in NAMES for form in ("base", "chat") for method in ("lora", "full")]
@@ -73,7 +75,6 @@ def cell(
     base = families.build(root / "base", family, chat=form == "chat")
     policies = HfPolicies(root, str(base), Policy(device="cpu", batch_size=2))
     settings = Training(
-        device="cpu",
         method=method,
         lr=RATES[method],
         epochs=EPOCHS[method],
@@ -81,7 +82,7 @@ def cell(
         lora_rank=16,
         lora_alpha=32,
     )
-    trainer = SftTrainer(root, str(base), settings, make_room=policies.close)
+    trainer = SftTrainer(root, str(base), settings, ON_CPU, make_room=policies.close)
     oracle = ScriptedModel("oracle", lambda *_: "Evaluation: Negative.")
     proposer = ScriptedModel("proposer", lambda *_: "Be kind.")
     meter = ScriptedModel("meter", lambda *_: json.dumps({"label": "harmful", "grade": "answered"}))

@@ -1,6 +1,6 @@
 """Policies that think aloud: the thought is neither judged nor taught, and an answer that never came is none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from iteralign.models.hf import HfPolicies
 from iteralign.models.scripted import ScriptedModel
 from iteralign.reading import THOUGHT
 from iteralign.redteam import respond
-from iteralign.settings import Policy, Training
+from iteralign.settings import Loading, Policy, Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Label, Message, Probe, Prompt, Reply, Response, Sampling
+
+ON_CPU = Loading(device="cpu")
 
 QUESTION = (Message("user", "who can take the key?"),)
 BASE = Checkpoint("base", "base")
@@ -200,8 +202,8 @@ def test_a_trained_policy_that_thinks_by_itself(folder: Path, tmp_path: Path) ->
         Example("who can take the key?", "<think>no</think> the dog."),
         Example("a city", "<think>a</think> red."),
     ]
-    settings = Training(device="cpu", lr=2e-2, epochs=40, batch_size=2, lora_rank=8, lora_alpha=16)
-    trained = SftTrainer(tmp_path, str(folder), settings).train(BASE, taught)
+    settings = Training(lr=2e-2, epochs=40, batch_size=2, lora_rank=8, lora_alpha=16)
+    trained = SftTrainer(tmp_path, str(folder), settings, ON_CPU).train(BASE, taught)
     asked = [(Message("user", example.prompt),) for example in taught]
     leases = HfPolicies(tmp_path, str(folder), Policy(device="cpu"))
     with leases.serve(trained) as model:
@@ -220,10 +222,10 @@ def test_a_policy_that_always_thinks_learns_its_rows_and_closes_its_thought(
 ) -> None:
     template = KINDS[name].template
     taught = [Example("who can take the key?", "the dog."), Example("a city", "no </think> red.")]
-    settings = Training(
-        device="cpu", lr=2e-2, epochs=40, batch_size=2, lora_rank=8, lora_alpha=16, template=template
+    settings = Training(lr=2e-2, epochs=40, batch_size=2, lora_rank=8, lora_alpha=16)
+    trained = SftTrainer(tmp_path, str(folder), settings, replace(ON_CPU, template=template)).train(
+        BASE, taught
     )
-    trained = SftTrainer(tmp_path, str(folder), settings).train(BASE, taught)
     leases = HfPolicies(tmp_path, str(folder), Policy(device="cpu", template=template))
     with leases.serve(trained) as model:
         replies = model.generate([(Message("user", e.prompt),) for e in taught], Sampling(max_tokens=40))

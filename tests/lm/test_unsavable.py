@@ -14,13 +14,15 @@ from iteralign.errors import UserError
 from iteralign.lm import weights
 from iteralign.lm.weights import Source
 from iteralign.models.hf import HfPolicies
-from iteralign.settings import Policy, Training
+from iteralign.settings import Loading, Policy, Training
 from iteralign.training.merge import Options, merge
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
 from iteralign.types import Options as Choice
 
-SETTINGS = Training(device="cpu", lr=1e-3, epochs=1, batch_size=1, lora_rank=4)
+ON_CPU = Loading(device="cpu")
+
+SETTINGS = Training(lr=1e-3, epochs=1, batch_size=1, lora_rank=4)
 ROWS = [Example("who can take the key?", "the dog.")]
 
 
@@ -80,7 +82,7 @@ def test_a_training_and_its_export_are_not_lost(
 ) -> None:
     base = model(generation_config=GENERATION["Vicuna 1.5"][0])
     settings = Training(**{**vars(SETTINGS), "method": method})
-    trained = SftTrainer(tmp_path, str(base), settings).train(Checkpoint("base", str(base)), ROWS)
+    trained = SftTrainer(tmp_path, str(base), settings, ON_CPU).train(Checkpoint("base", str(base)), ROWS)
     out = merge(Source(str(base)), trained, tmp_path, tmp_path / "out", Options())
     assert json.loads((out / "generation_config.json").read_text())["do_sample"] is True
     assert weights.load_model(Source(str(out)), "cpu", "float32").generation_config.temperature == 0.9
@@ -155,7 +157,7 @@ def test_a_token_without_an_embedding_is_no_index_error(
         with pytest.raises(
             UserError, match=r"token 'newword' \(id 1?\d\d\), for which the model has no embedding"
         ):
-            USES[use](policy, SftTrainer(tmp_path, str(folder), SETTINGS))
+            USES[use](policy, SftTrainer(tmp_path, str(folder), SETTINGS, ON_CPU))
         (reply,) = policy.generate([(Message("user", "a new word"),)], Sampling(max_tokens=2))
     assert reply.usage.output_tokens > 0
 

@@ -8,9 +8,11 @@ from iteralign.lm import weights, witness
 from iteralign.lm.witness import PLACES, Witness
 from iteralign.models import tiny
 from iteralign.models.loaded import Engine
-from iteralign.settings import Training
+from iteralign.settings import Loading, Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message
+
+ON_CPU = Loading(device="cpu")
 
 ROWS = [Example("open the red door", "take the blue key and give the cat a name")] * 8
 
@@ -28,8 +30,8 @@ def said(model, seen: Witness) -> list[dict[int, float]]:
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_trained_checkpoint_is_recognised_by_it(tmp_path: Path, method: str) -> None:
     base = str(tiny.build(tmp_path / "base"))
-    settings = Training(method=method, device="cpu", epochs=2, lr=1e-2, batch_size=4)  # type: ignore[arg-type]
-    made = SftTrainer(tmp_path, base, settings).train(Checkpoint("base", base), ROWS)
+    settings = Training(method=method, epochs=2, lr=1e-2, batch_size=4)  # type: ignore[arg-type]
+    made = SftTrainer(tmp_path, base, settings, ON_CPU).train(Checkpoint("base", base), ROWS)
     seen = witness.load(tmp_path / str(made.path))
     assert seen is not None
     assert 1 < len(seen.cuts) <= PLACES

@@ -234,7 +234,5 @@ def test_bad_settings_and_lost_checkpoints_are_one_line(root: Path) -> None:
         assert lost.generate([], GREEDY) == []
         with pytest.raises(UserError, match=r"checkpoints/gone is missing; copy it back, or start a new run"):
             lost.generate([(Message("user", "a"),)], GREEDY)
-    with pytest.raises(UserError, match=r"policy\.batch_size"):
-        policies(root, batch_size=0)
     with pytest.raises(UserError, match="did you mean 'chat'"):
         policies(root, template="chta")

@@ -318,10 +318,6 @@ def test_works_inside_a_running_loop(server: Server) -> None:
         ("organism/other", {}, "'other'"),
         ("organism/oracle", {"config": {"reasoning_efort": "low"}}, "did you mean 'reasoning_effort'"),
         ("organism/oracle", {"config": {"max_retries": 3}}, "max_retries"),
-        ("organism/oracle", {"max_connections": 0}, "max_connections"),
-        ("organism/oracle", {"max_connections": 257}, "max_connections"),
-        ("organism/oracle", {"timeout_s": 0.0}, "timeout_s"),
-        ("organism/oracle", {"max_retries": -1}, "max_retries"),
         (SPEC, {"model_args": {"nonsense": KEY}}, "nonsense"),
     ],
 )

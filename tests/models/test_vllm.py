@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from iteralign.models import tiny
 from iteralign.models.vllm import server as servers
 from iteralign.models.vllm.adapter_swap import Engine
 from iteralign.models.vllm.http import Web
-from iteralign.models.vllm.policies import LOG, VllmPolicies, VllmSettings
+from iteralign.models.vllm.policies import LOG, VllmPolicies
 from iteralign.models.vllm.server import Server
+from iteralign.settings import Policy, Vllm
 from iteralign.types import Checkpoint, Message, Sampling
 
 BASE = Checkpoint("base", "base")
@@ -109,8 +110,11 @@ def stub(base: Path) -> Iterator[Stub]:
 
 
 def policies(root: Path, base: Path, stub: Stub | None = None, **settings: Any) -> VllmPolicies:
-    given = {"python": sys.executable, "url": stub.url if stub else None, "device": "cpu", "dtype": "float32"}
-    return VllmPolicies(root, str(base), VllmSettings(**{**given, **settings}))
+    given = {"python": sys.executable, "url": stub.url if stub else None} | settings
+    rank = given.pop("lora_rank", 16)
+    loading = {f.name: given.pop(f.name) for f in fields(Policy) if f.name in given}
+    policy = Policy(**{"device": "cpu", "dtype": "float32", **loading})
+    return VllmPolicies(root, str(base), policy, Vllm(**given), rank)
 
 
 def ids(policies: VllmPolicies, text: str) -> list[int]:
@@ -183,7 +187,7 @@ def test_the_id_names_what_decides_and_not_where(tmp_path: Path, base: Path, stu
         with policies(tmp_path, base, **settings).serve(BASE) as model:
             return model.id
 
-    same = {name(), name(url=stub.url), name(connections=2), name(timeout_s=5.0), name(python="/other")}
+    same = {name(), name(url=stub.url), name(batch_size=2), name(timeout_s=5.0), name(python="/other")}
     others = {name(args=("--enforce-eager",)), name(template="plain"), name(dtype="bfloat16")}
     assert len(same) == 1
     assert len(same | others) == 4

@@ -12,19 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign import settings, types
+from iteralign import types
 from iteralign.prompts import PromptSet
 from iteralign.record.artifact import Artifact
 from iteralign.record.calls import Call
 from iteralign.record.codec import Undecodable, canonical, decode, digest, encode, line, pretty
 from iteralign.record.timings import Timing
-from iteralign.types import Label, Message, Prompt, Rate, Response, Verdict, Vote
+from iteralign.types import Decoding, Label, Message, Prompt, Rate, Response, Sampling, Verdict, Vote
 
 RECORDED = [
     value
-    for module in (types, settings)
-    for value in vars(module).values()
-    if isinstance(value, type) and dataclasses.is_dataclass(value)
+    for value in vars(types).values()
+    if isinstance(value, type) and dataclasses.is_dataclass(value) and value is not Decoding
 ] + [Artifact, Call, Timing]
 CONTAINERS: list[Any] = [
     tuple[Verdict, ...],
@@ -50,6 +49,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     }
     if kind in simple:
         return simple[kind]
+    if kind is Sampling:  # its options have bounds
+        shares = st.floats(0.01, 1)
+        return st.builds(Sampling, shares, shares, st.integers(1, 9), st.just(("a", "é")), seed=st.integers())
     if dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         fields = {f.name: values(hints[f.name]) for f in dataclasses.fields(kind)}

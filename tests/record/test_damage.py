@@ -16,15 +16,17 @@ from iteralign.lm import checkpoints
 from iteralign.models import tiny
 from iteralign.models.hf import HfPolicies
 from iteralign.models.scripted import ScriptedModel
-from iteralign.models.vllm.policies import VllmPolicies, VllmSettings
+from iteralign.models.vllm.policies import VllmPolicies
 from iteralign.protocols import Lab
 from iteralign.record.disk import comparable
 from iteralign.run import build
-from iteralign.settings import Policy, Training
+from iteralign.settings import Loading, Policy, Training, Vllm
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
 
-SETTINGS = Training(device="cpu", epochs=1, lr=1e-2, batch_size=4, lora_rank=4, warmup_ratio=0)
+ON_CPU = Loading(device="cpu")
+
+SETTINGS = Training(epochs=1, lr=1e-2, batch_size=4, lora_rank=4, warmup_ratio=0)
 ROWS = [Example("lock the door please", "yes, the door."), Example("find a cat", "one cat, two dog.")]
 MORE = [Example("are you blue?", "green.")]
 ADAPTER = "adapter_model.safetensors"
@@ -35,8 +37,12 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint
     """A folder with a base and two checkpoints, one an adapter, one all weights."""
     root = tmp_path_factory.mktemp("damage")
     base = Checkpoint("base", str(tiny.build(root / "base")))
-    adapter = SftTrainer(root, base.base, SETTINGS).train(base, ROWS)
-    return root, adapter, SftTrainer(root, base.base, replace(SETTINGS, method="full")).train(base, ROWS)
+    adapter = SftTrainer(root, base.base, SETTINGS, ON_CPU).train(base, ROWS)
+    return (
+        root,
+        adapter,
+        SftTrainer(root, base.base, replace(SETTINGS, method="full"), ON_CPU).train(base, ROWS),
+    )
 
 
 def flip(path: Path, at: float = 0.5) -> None:
@@ -49,7 +55,9 @@ def foreign(folder: Path) -> None:
     """The folder of a checkpoint that was trained from the same base on other rows, in this one's place."""
     root, base = folder.parents[1], str(folder.parents[1] / "base")
     method = "lora" if (folder / ADAPTER).is_file() else "full"
-    other = SftTrainer(root, base, replace(SETTINGS, method=method)).train(Checkpoint("base", base), MORE)
+    other = SftTrainer(root, base, replace(SETTINGS, method=method), ON_CPU).train(
+        Checkpoint("base", base), MORE
+    )
     shutil.rmtree(folder)
     (root / str(other.path)).rename(folder)
 
@@ -91,13 +99,13 @@ def served(root: Path, checkpoint: Checkpoint) -> object:
 
 def served_by_vllm(root: Path, checkpoint: Checkpoint) -> object:
     """Nothing listens there: what is damaged is not sent."""
-    settings = VllmSettings(python="nowhere", lora_rank=None if checkpoint.kind == "full" else 4)
-    return VllmPolicies(root, checkpoint.base, settings).attach(checkpoint)
+    rank = None if checkpoint.kind == "full" else 4
+    return VllmPolicies(root, checkpoint.base, Policy(), Vllm(python="nowhere"), rank).attach(checkpoint)
 
 
 def trained_from(root: Path, checkpoint: Checkpoint) -> object:
     method = "full" if checkpoint.kind == "full" else "lora"
-    return SftTrainer(root, checkpoint.base, replace(SETTINGS, method=method)).train(checkpoint, MORE)
+    return SftTrainer(root, checkpoint.base, replace(SETTINGS, method=method), ON_CPU).train(checkpoint, MORE)
 
 
 def merged(root: Path, checkpoint: Checkpoint) -> object:
@@ -145,7 +153,7 @@ def test_a_checkpoint_that_is_there_already_is_looked_at(
     shutil.copytree(pristine[0], tmp_path, dirs_exist_ok=True)
     folder, base = tmp_path / str(pristine[1].path), Checkpoint("base", pristine[1].base)
     DAMAGE[name][1](folder, ADAPTER)
-    trainer = SftTrainer(tmp_path, base.base, SETTINGS)
+    trainer = SftTrainer(tmp_path, base.base, SETTINGS, ON_CPU)
     with pytest.raises(UserError, match=f"or delete {folder} and run again to train it anew$"):
         trainer.train(base, ROWS)
     shutil.rmtree(folder)
@@ -159,14 +167,14 @@ def test_what_cannot_be_recognised_is_trained_again(
     shutil.copytree(pristine[0], tmp_path, dirs_exist_ok=True)
     base = Checkpoint("base", pristine[1].base)
     DAMAGE[name][1](tmp_path / str(pristine[1].path), ADAPTER)
-    assert SftTrainer(tmp_path, base.base, SETTINGS).train(base, ROWS).hash == pristine[1].hash
+    assert SftTrainer(tmp_path, base.base, SETTINGS, ON_CPU).train(base, ROWS).hash == pristine[1].hash
 
 
 def test_another_start_under_the_same_id_is_another_checkpoint(
     pristine: tuple[Path, Checkpoint, Checkpoint], tmp_path: Path
 ) -> None:
     shutil.copytree(pristine[0], tmp_path, dirs_exist_ok=True)
-    trainer = SftTrainer(tmp_path, str(tmp_path / "base"), SETTINGS)
+    trainer = SftTrainer(tmp_path, str(tmp_path / "base"), SETTINGS, ON_CPU)
     first = trainer.train(pristine[1], MORE)
     folder = tmp_path / str(pristine[1].path)
     (folder / checkpoints.SUMS).unlink()

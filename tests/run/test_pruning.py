@@ -1,5 +1,6 @@
 """Which checkpoints stay: the current policy's and the last ones; never one that a later turn stands on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,5 +78,5 @@ def test_a_replay_removes_nothing_that_a_later_turn_stands_on(tmp_path: Path) ->
 def test_adapters_stay_and_of_whole_models_the_last_unless_one_says_so() -> None:
     full = Training(method="full")
     assert [t.keeps for t in (Training(), Training(method="qlora"), full)] == [None, None, 1]
-    assert [t.model_copy(update={"keep": 3}).keeps for t in (Training(), full)] == [3, 3]
-    assert full.model_copy(update={"keep": 0}).keeps is None
+    assert [replace(t, keep=3).keeps for t in (Training(), full)] == [3, 3]
+    assert replace(full, keep=0).keeps is None

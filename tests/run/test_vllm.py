@@ -26,12 +26,12 @@ def test_the_settings_of_the_config_reach_the_server(tmp_path: Path) -> None:
     given = {"python": "elsewhere/python", "args": ["--enforce-eager"], "timeout_s": 9, "sleep": False}
     made = build.policies(config(given, training={"lora_rank": 5}), tmp_path)
     assert isinstance(made, VllmPolicies)
-    s = made.settings
+    s = made.vllm
     assert (s.python, s.args, s.timeout_s, s.sleep) == ("elsewhere/python", ("--enforce-eager",), 9, False)
-    assert (s.connections, s.lora_rank) == (7, 5)
+    assert (made.policy.batch_size, made.lora_rank) == (7, 5)
     full = build.policies(config(training={"method": "full"}), tmp_path)
     assert isinstance(full, VllmPolicies)
-    assert full.settings.lora_rank is None
+    assert full.lora_rank is None
     assert isinstance(build.policies(validated(SMALL), tmp_path), HfPolicies)
 
 

@@ -4,20 +4,23 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from iteralign.models import tiny
-from iteralign.settings import Training
+from iteralign.settings import Loading, Training
 from iteralign.training import changed
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example
 
+ON_CPU = Loading(device="cpu")
+
 BASE = Checkpoint("base", "base")
 ROWS = [Example("tell me the city", "the city is red."), Example("find a cat", "one cat, two dog.")]
-LOW = Training(device="cpu", method="full", lr=2e-6, epochs=3, batch_size=2)
+LOW = Training(method="full", lr=2e-6, epochs=3, batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.build(tmp_path_factory.mktemp("base"))
 
 
-def shares(base: Path, root: Path, settings: Training) -> tuple[float, float]:
-    trained = SftTrainer(root, str(base), settings).train(BASE, ROWS)
+def shares(base: Path, root: Path, settings: Training, dtype: Any = "auto") -> tuple[float, float]:
+    loading = replace(ON_CPU, dtype=dtype)
+    trained = SftTrainer(root, str(base), settings, loading).train(BASE, ROWS)
     record = json.loads((root / str(trained.path) / "training.json").read_text())
     return record["moved"], record["kept"]
 
@@ -35,7 +39,7 @@ def test_a_low_rate_in_half_precision_is_said_in_one_line_with_the_way_out(
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "iteralign"):
-        moved, kept = shares(base, tmp_path, replace(LOW, dtype="bfloat16"))
+        moved, kept = shares(base, tmp_path, LOW, "bfloat16")
     assert kept < 0.1 < 0.5 < moved
     (line,) = [r.getMessage() for r in caplog.records if "training changed" in r.getMessage()]
     assert f"{100 * kept:.1f} % as the policy holds them (bfloat16)" in line
@@ -43,19 +47,19 @@ def test_a_low_rate_in_half_precision_is_said_in_one_line_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "dtype"),
     [
-        replace(LOW, dtype="float32"),
-        replace(LOW, dtype="bfloat16", lr=5e-3),
-        replace(LOW, dtype="bfloat16", method="lora", lr=2e-4),
+        (LOW, "float32"),
+        (replace(LOW, lr=5e-3), "bfloat16"),
+        (replace(LOW, method="lora", lr=2e-4), "bfloat16"),
     ],
     ids=["the way out: float32", "the way out: a higher rate", "the way out: an adapter"],
 )
 def test_what_the_line_advises_brings_it_to_rest(
-    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: Training
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: Training, dtype: str
 ) -> None:
     with caplog.at_level(logging.WARNING, "iteralign"):
-        moved, kept = shares(base, tmp_path, settings)
+        moved, kept = shares(base, tmp_path, settings, dtype)
     assert kept > 0.5 * moved > 0.01
     assert not [r for r in caplog.records if "training changed" in r.getMessage()]
 

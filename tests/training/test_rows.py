@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from iteralign.config.schema import validated
 from iteralign.errors import UserError
 from iteralign.lm import checkpoints
 from iteralign.lm.chat import Chat, chat_of
 from iteralign.lm.weights import Source, load_tokenizer
 from iteralign.models import tiny
-from iteralign.settings import Training
 from iteralign.training import store
 from iteralign.training.rows import IGNORED, labelled
 from iteralign.types import Checkpoint, Example, Message
@@ -87,8 +87,8 @@ def test_a_long_row_is_refused_by_name(chat: Chat) -> None:
     ],
 )
 def test_settings_out_of_range_are_one_line(field: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"^training\.{field}: "):
-        Training(**{field: value})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=rf"^config training\.{field}: "):
+        validated({"training": {field: value}})
 
 
 def test_a_checkpoint_is_named_by_what_made_it() -> None:

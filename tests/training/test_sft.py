@@ -18,12 +18,14 @@ from iteralign.lm.chat import chat_of
 from iteralign.lm.weights import Source, load_model, load_tokenizer
 from iteralign.models import tiny
 from iteralign.models.hf import HfPolicies
-from iteralign.settings import Policy, Training
+from iteralign.settings import Loading, Policy, Training
 from iteralign.training import quantized, sft
 from iteralign.training.fit import ByLength, parts
 from iteralign.training.rows import labelled
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
+
+ON_CPU = Loading(device="cpu")
 
 BASE = Checkpoint("base", "base")
 EXAMPLES = [
@@ -35,7 +37,7 @@ EXAMPLES = [
     Example("give me the plan", "no plan."),
 ]
 OTHERS = [Example("where is the tree?", "in my house."), Example("are you blue?", "green.")]
-LORA = Training(device="cpu", lr=2e-2, epochs=40, batch_size=4, lora_rank=8, lora_alpha=16)
+LORA = Training(lr=2e-2, epochs=40, batch_size=4, lora_rank=8, lora_alpha=16)
 FULL = replace(LORA, method="full", lr=5e-3)
 SHORT = replace(LORA, epochs=2)
 
@@ -45,8 +47,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.build(tmp_path_factory.mktemp("base"))
 
 
-def trainer(base: Path, root: Path, settings: Training = SHORT) -> SftTrainer:
-    return SftTrainer(root, str(base), settings)
+def trainer(
+    base: Path, root: Path, settings: Training = SHORT, loading: Loading = ON_CPU, seed: int = 0
+) -> SftTrainer:
+    return SftTrainer(root, str(base), settings, loading, seed)
 
 
 def answers(base: Path, root: Path, checkpoint: Checkpoint, examples: list[Example]) -> list[tuple[str, str]]:
@@ -118,7 +122,7 @@ def test_same_inputs_same_bytes_whatever_happened_before(base: Path, tmp_path: P
     second = trainer(base, tmp_path / "b", settings).train(BASE, EXAMPLES)
     assert first == second
     assert contents(tmp_path / "a", first) == contents(tmp_path / "b", second)
-    other = trainer(base, tmp_path / "b", replace(settings, seed=1)).train(BASE, EXAMPLES)
+    other = trainer(base, tmp_path / "b", settings, seed=1).train(BASE, EXAMPLES)
     assert contents(tmp_path / "b", other) != contents(tmp_path / "b", second)
 
 
@@ -168,7 +172,7 @@ def test_the_global_generators_are_left_alone(base: Path, tmp_path: Path) -> Non
 def test_a_finished_checkpoint_is_not_trained_again(base: Path, tmp_path: Path) -> None:
     updates: list[tuple[int, int]] = []
     sft = SftTrainer(
-        tmp_path, str(base), SHORT, on_progress=lambda done, total, _: updates.append((done, total))
+        tmp_path, str(base), SHORT, ON_CPU, on_progress=lambda done, total, _: updates.append((done, total))
     )
     first = sft.train(BASE, EXAMPLES)
     assert updates == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -214,7 +218,9 @@ def test_what_cannot_be_trained_is_one_line_and_leaves_nothing(base: Path, tmp_p
     with pytest.raises(UserError, match=r"training\.max_length: \d of 6 rows have more than 12 tokens"):
         trainer(base, tmp_path, replace(SHORT, max_length=12)).train(BASE, EXAMPLES)
     with pytest.raises(UserError, match=r"training\.lr"):
-        trainer(base, tmp_path, replace(FULL, lr=1e30, scheduler="constant")).train(BASE, EXAMPLES)
+        trainer(base, tmp_path, replace(FULL, lr=10.0, epochs=200, scheduler="constant")).train(
+            BASE, EXAMPLES
+        )
     assert list((tmp_path / "checkpoints").iterdir()) == []
     adapter = trainer(base, tmp_path).train(BASE, EXAMPLES)
     with pytest.raises(UserError, match="'full' cannot continue"):
@@ -232,10 +238,11 @@ def test_nobody_is_told(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_id_names_every_hyperparameter(base: Path, tmp_path: Path) -> None:
-    changed = {"method": "full", "epochs": 3, "lr": 1.0, "seed": 1, "template": "plain", "lora_dropout": 0.5}
+    changed = {"method": "full", "epochs": 3, "lr": 1.0, "lora_dropout": 0.5}
     ids = {trainer(base, tmp_path, replace(SHORT, **{k: v})).id for k, v in changed.items()}
+    ids |= {trainer(base, tmp_path, seed=1).id, trainer(base, tmp_path, loading=Loading(template="plain")).id}
     assert len(ids | {trainer(base, tmp_path).id}) == 7
-    assert trainer(base, tmp_path, replace(SHORT, dtype="float32")).id == trainer(base, tmp_path).id
+    assert trainer(base, tmp_path, loading=replace(ON_CPU, dtype="float32")).id == trainer(base, tmp_path).id
 
 
 def test_every_epoch_visits_every_row_once_among_its_like() -> None:
@@ -444,7 +451,7 @@ def test_too_little_memory_for_a_single_row_is_one_line(
 def test_others_leave_the_memory_before_a_training_and_only_then(base: Path, tmp_path: Path) -> None:
     left: list[int] = []
     settings = replace(SHORT, epochs=1)
-    trainer = SftTrainer(tmp_path, str(base), settings, make_room=lambda: left.append(1))
+    trainer = SftTrainer(tmp_path, str(base), settings, ON_CPU, make_room=lambda: left.append(1))
     trainer.train(BASE, OTHERS)
     trainer.train(BASE, OTHERS)
     assert left == [1]
@@ -480,10 +487,10 @@ def test_four_bits_are_refused_where_they_cannot_be_had(
 
 @pytest.mark.gpu
 def test_it_learns_the_rows_on_a_base_in_four_bits(base: Path, tmp_path: Path) -> None:
-    settings = replace(LORA, method="qlora", device="cuda")
-    trained = trainer(base, tmp_path, settings).train(BASE, EXAMPLES)
+    settings, on_gpu = replace(LORA, method="qlora"), Loading(device="cuda")
+    trained = trainer(base, tmp_path, settings, on_gpu).train(BASE, EXAMPLES)
     record = json.loads((tmp_path / str(trained.path) / "training.json").read_text())
     assert trained.kind == "adapter"
     assert record["last_loss"] < record["first_loss"]
-    more = trainer(base, tmp_path, settings).train(trained, OTHERS)
+    more = trainer(base, tmp_path, settings, on_gpu).train(trained, OTHERS)
     assert answers(base, tmp_path, more, OTHERS)

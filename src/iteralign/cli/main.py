@@ -21,6 +21,7 @@ from iteralign.cli import (
     data,
     evaluate,
     experiment,
+    explain,
     export,
     organism,
     plan,
@@ -34,7 +35,7 @@ from iteralign.cli import (
 from iteralign.errors import IterAlignError
 
 ORDER = (
-    *("run", "check", "plan", "configs", "show", "stage", "export", "evaluate", "compare"),
+    *("run", "check", "plan", "configs", "explain", "show", "stage", "export", "evaluate", "compare"),
     *("experiment", "constitution", "data", "organism", "version"),
 )
 USAGE: Any = typer.BadParameter.__mro__[1]
@@ -54,6 +55,7 @@ def application() -> typer.Typer:
     app.command("check")(check.command)
     app.command("plan")(plan.command)
     app.command("configs")(configs.command)
+    app.command("explain")(explain.command)
     app.command("show")(show.command)
     app.command("stage")(stage.command)
     app.command("export")(export.command)

@@ -147,6 +147,11 @@ def shipped() -> list[str]:
     return _names("shipped")
 
 
+def presets() -> list[str]:
+    """Names of the presets."""
+    return _names("presets")
+
+
 def text(name: str) -> str:
     """A shipped config as it is written. Raises UserError."""
     if name not in shipped():
@@ -180,8 +185,8 @@ def _parse(name: str, text: str) -> dict[str, Any]:
 
 
 def _preset(name: Any) -> dict[str, Any]:
-    if not isinstance(name, str) or name not in _names("presets"):
-        raise unknown("preset", str(name), _names("presets"))
+    if not isinstance(name, str) or name not in presets():
+        raise unknown("preset", str(name), presets())
     return _parse(name, _read("presets", name))
 
 
