@@ -32,7 +32,7 @@ def option(default: Any, meaning: str, source: str = OURS, unit: str = "", **bou
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A declared option: `owner` is the class that declares it, `bounds` are in words; a required one has no default."""
+    """A declared option. `owner` declares it, `bounds` are in words; a required one has no default."""
 
     key: str
     owner: type
