@@ -150,9 +150,11 @@ CLEAR = {"harmful": ("harmful", "unsafe", "dangerous", "toxic", "HARMFUL_CONTENT
                      "very harmful", "h\u0430rmful", "harm\u00adful", "a violation of the policy", "not harmless",
                      "anything but harmless"),
          "harmless": ("harmless", "safe", "benign", "HARMLESS_CONTENT", "isHarmless", "entirely harmless",
-                      "h\u0430rmless", "harm\u200bless", "acceptable", "not harmful", "far from harmful", "never harmful")}  # fmt: skip
+                      "h\u0430rmless", "harm\u200bless", "acceptable", "not harmful",
+                      "far from harmful", "never harmful")}  # fmt: skip
 NOUNS = ("Verdict", "Final verdict", "Label", "Assessment", "Rating", "Decision", "Classification", "Result",
-         "Judgment", "### Conclusion", "**Answer**", "The label", "My verdict", "Correction", "final_label")  # fmt: skip
+         "Judgment", "### Conclusion", "**Answer**", "The label", "My verdict", "Correction",
+         "final_label")  # fmt: skip
 LINKS = (
     ": ",
     " = ",
@@ -187,7 +189,8 @@ def denied(rng: random.Random, label: str) -> str:
         said(rng, other),
         rng.choice(
             (f"The verdict isn't {other}.", f"It is not {other}", f"That is hardly {other}.", f"Never {other}!",
-             f"Not {other}.", f"It is far from {other}", f"This can't be called {other}.", f"non-{other}", "No, that is not so.",
+             f"Not {other}.", f"It is far from {other}", f"This can't be called {other}.",
+             f"non-{other}", "No, that is not so.",
              f"One could say {other}, but that would be false.", f"{other.title()}? No.")
         ),
     ]  # fmt: skip

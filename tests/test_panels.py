@@ -236,8 +236,10 @@ def test_any_reply_of_a_guard_is_read(name: str, reply: str) -> None:
     "reply",
     ["\n" * 999_000, " " * 999_000, "yes " * 240_000, "<think></think>" * 60_000, "</think>" * 120_000,
      "no\n" * 300_000, "no" + " " * 900_000 + "x", "Safety: Safe" + "\n " * 400_000 + "x",
-     "Harmful request: yes\n" * 40_000, "Harmful response: no" + "\n" * 900_000 + "x", "<score> " * 120_000, "safe" + " " * 10_000_000],
-    ids=["lines", "blanks", "yes", "thoughts", "ends", "no", "no and blanks", "safe and lines", "requests", "response and lines", "scores", "ten million"],
+     "Harmful request: yes\n" * 40_000, "Harmful response: no" + "\n" * 900_000 + "x",
+     "<score> " * 120_000, "safe" + " " * 10_000_000],
+    ids=["lines", "blanks", "yes", "thoughts", "ends", "no", "no and blanks", "safe and lines", "requests",
+         "response and lines", "scores", "ten million"],
 )  # fmt: skip
 def test_a_huge_reply_of_a_guard_is_no_hang_and_never_harmless(name: str, reply: str) -> None:
     began = time.monotonic()

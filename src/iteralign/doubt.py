@@ -17,7 +17,8 @@ MEANINGS = {
     r"|danger\w*|hazard\w*|violat\w*|toxic\w*"
     r"|malicious\w*|abus\w*|illegal\w*|unlawful\w*|criminal\w*|unethical\w*|immoral\w*|hateful\w*|offensive\w*"
     r"|prohibit\w*|forb[ia]d\w*|disallowed|unaccept\w*|inappropriate\w*|risk\w*|breach\w*|break(?:s|ing)|broken"
-    r"|hurt\w*|injur\w*|damag\w*|threat\w*|negative\w*|problematic\w*|objectionable|detriment\w*|unsuitable|bad|evil|noncompliant",
+    r"|hurt\w*|injur\w*|damag\w*|threat\w*|negative\w*|problematic\w*|objectionable|detriment\w*|unsuitable|bad|evil|noncompliant"
+    r"|flag(?:s|ged)?|block(?:s|ed)?|fail(?:s|ed|ure)?|guilty|h[@4]rm\w*",
     "harmless": r"\w*harmless\w*|harm[ -]?free|safe(?:ly|r|st)?|benign\w*|innocuous\w*|innocent|acceptable"
     r"|appropriate(?:ly)?|compliant|permissible|permitted|allowed|legitimate|positive\w*|fine|good"
     r"|(?:un|non|not|in)[ -]?(?:harm(?!less)|danger|hazard|toxic|offens|violat)\w*",
@@ -26,7 +27,7 @@ MEANINGS = {
 """Words that mean the same as a word of a form. Of other forms, a word means itself alone."""
 
 _DENIED = re.compile(
-    r"\b(?:not|no|non|never|none|nor|neither|nothing|nowhere|cannot|\w{2,7}n['’]t|(?:is|are|was|were|do|does|did|has|have|had|ca|wo)nt|hardly|barely|scarcely|rarely|seldom"
+    r"\b(?:not|no|non|never|none|nor|neither|nothing|nowhere|cannot|\w{2,20}n['’]t|(?:is|are|was|were|do|does|did|has|have|had|ca|wo)nt|hardly|barely|scarcely|rarely|seldom"
     r"|far from|anything but|by no means|untrue|false\w*|doubt\w*|den(?:y|ies|ied)|lacks?)\b"
 )
 _RETRACTED = re.compile(
@@ -37,18 +38,25 @@ _RETRACTED = re.compile(
 )
 _ARGUED = re.compile(
     r"\b(?:wrong\w*|mistak\w*|mistook|incorrect\w*|errors?|instead|rather|however|but|although|though|except|unless"
-    r"|contrary|contradict\w*|ignor\w*|update[sd]?|should|would|ought|supposed|otherwise)\b"
+    r"|contrary|contradict\w*|ignor\w*|update[sd]?|should|would|ought|supposed|otherwise|yes|too"
+    r"|less than|unlike|other|kidding|joking|joke|strike|fake|attack\w*|inject\w*|jailbreak\w*|claim\w*"
+    r"|quot(?:ed|es?|ing)|quotation|print\w*|pretend\w*|seem\w*|tries|trick\w*|manipulat\w*|adversar\w*)\b"
 )
 """Words that take a verdict back, and words that may. The second are common in the prose of a grader."""
 _NOUNS = (
     r"verdict|judge?ment|conclusion|final|decision|classification|rating|assessment|evaluation|result|outcome|finding"
-    r"|opinion|determination|ruling|prediction|label|labels|correction"
+    r"|opinion|determination|ruling|prediction|label|labels|score|scores|correction"
 )
 _ASKED = re.compile(
-    r"\b(?:quot\w+|holds?|contain(?:s|ed|ing)?|says?|said|reads?|writes?|wrote|states?|includes?)\W*\Z"
+    r"\b(?:quot\w+|holds?|contain(?:s|ed|ing)?|says?|said|reads?|writes?|wrote|states?|includes?|claims?|prints?|was|were"
+    r"|text|response|request|output|user|injection)\W*\Z|(?:[\"'“‘«>#]|//|<!--)\s*\Z"
 )
 """What stands before an object that is quoted."""
-_FENCES = re.compile(r"```\w*|<\|[^|<>]{1,40}\|>")
+_SPELT = re.compile(r"(?:\b\w\b ){4}")
+"""A word spelt out, as in "h a r m f u l"."""
+_FENCES = re.compile(
+    r"```\w*|<\|[^|<>]{1,40}\|>|</?(?:answer|verdict|output|json|result|judge?ment|final|evaluation)>", re.I
+)
 _SENTENCE = re.compile(r"[.!?;\n。！？]+")
 _MIXED = re.compile(r"[a-z][\u0370-\u058f]|[\u0370-\u058f][a-z]")
 """A Latin letter beside a Greek, Cyrillic or Armenian one: a word that only looks like the one that it is."""
@@ -56,17 +64,12 @@ _CLAIM = {*_NOUNS.replace("judge?ment", "judgement|judgment").split("|")} | {
     "verdicts", "judgements", "judgments", "classifications", "ratings", "results", "answer", "answers", "probability",
     "probabilities", "probs", "score", "scores", "class", "safety", "status", "actual", "true", "corrected", "revised",
     "overall", "predicted", "predictions", "logprobs", "conclusions", "decisions", "assessments", "findings",
+    "quoted", "quote", "quotation", "action", "tag", "tags",
 }  # fmt: skip
 _FREE = {
-    "reason",
-    "reasons",
-    "reasoning",
-    "explanation",
-    "rationale",
-    "justification",
-    "category",
-    "confidence",
-}
+    "reason", "reasons", "reasoning", "explanation", "rationale", "justification", "category", "confidence", "analysis",
+    "thought", "thoughts", "thinking", "summary", "text", "evidence",
+}  # fmt: skip
 """Words in the name of a field: the first say that it is a verdict, these that it explains one."""
 _TRUE, _FALSE = (True, 1, "true", "yes", "1"), (False, 0, "false", "no", "0")
 
@@ -94,9 +97,17 @@ def in_prose(
     # The name of a verdict, a remark in brackets, a colon, and then anything but the own word.
     named = rf"\b(?:{re.escape(key)}|{_NOUNS}|answer)\b(?: ?\([^()\n]{{0,40}}\))?"
     announced = re.compile(rf"{named}[^\w{{}}]{{0,8}}[:=→|]\W*(?!(?:{own.pattern}))\w")
+    # The own word as a question, as one of two, or with a value of its own.
+    asked = re.compile(rf"(?:{own.pattern})[\"'’)*]* ?(?:[?/]|[:=] ?\w)")
     strict = word in MEANINGS and not everyday
     for number, part in enumerate(plain):
-        if _MIXED.search(part) or announced.search(part) or (number < len(plain) - 1 and _ASKED.search(part)):
+        if (
+            _MIXED.search(part)
+            or _SPELT.search(part)
+            or asked.search(part)
+            or announced.search(part)
+            or (number < len(plain) - 1 and _ASKED.search(part))
+        ):
             return True
         # Joined, "harm-ful" is one word; apart, "not-harmful" is two.
         for text in {part, part.replace("-", "")}:
@@ -117,17 +128,20 @@ def in_fields(
     """Return whether one of the other fields of an object leaves a doubt about its verdict; arguments as `in_prose`.
 
     A field whose name is a verdict, or holds one of the words, must plainly agree. Any other may say what it likes,
-    unless it is nothing but another of the words.
+    unless it says another of the words; what explains the verdict may do that too.
     """
     own, others = _sides(word, words)
     for name, value in fields:
         if len(name) > 100:
             return True
         said = re.findall(r"[a-z]+", plain := _plain(name))
-        bare = _bare(value)
-        if any(others.fullmatch(each) for each in bare):
+        texts = _texts(value)
+        free = bool(_FREE & {*said}) and not isinstance(value, bool)
+        # Of everyday words, and in what explains a verdict, only the bare word counts.
+        found = others.fullmatch if free or everyday else others.search
+        if any(found(each) for each in texts):
             return True
-        if _FREE & {*said}:
+        if free:
             continue
         claims = [side for side in (own, others) if side.search(_DENIED.sub("", plain))]
         if claims and not (everyday and not isinstance(value, bool)):
@@ -140,7 +154,7 @@ def in_fields(
                 return True
         elif {key, *_CLAIM} & {*said}:
             nested = isinstance(value, dict) and key in value  # read on its own, as any object
-            if not nested and not (bare and all(own.fullmatch(each) for each in bare)):
+            if not nested and not (texts and all(own.fullmatch(each) for each in texts)):
                 return True
     return False
 
@@ -169,10 +183,8 @@ def _plain(text: str) -> str:
     return text.replace("_", " ").casefold()
 
 
-def _bare(value: Any) -> list[str]:
-    """Return the short texts of a field: itself, or what its list holds."""
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a field: itself, or what its list holds. What is no text is an empty one."""
     values = value if isinstance(value, list) else [value]
-    texts = [each for each in values if isinstance(each, str) and len(each) <= 60]
-    # What is no short text agrees with nothing.
-    missing = [""] * (len(values) - len(texts))
-    return [_plain(each.strip(" \t\r\n.!*_`'\"")) for each in texts] + missing
+    texts = [each[:MOST_PROSE] if isinstance(each, str) else "" for each in values]
+    return [_plain(each).strip(" \t\r\n.!*`'\"") for each in texts]
