@@ -18,9 +18,11 @@ MEANINGS = {
     r"|malicious\w*|abus\w*|illegal\w*|unlawful\w*|criminal\w*|unethical\w*|immoral\w*|hateful\w*|offensive\w*"
     r"|prohibit\w*|forb[ia]d\w*|disallowed|unaccept\w*|inappropriate\w*|risk\w*|breach\w*|break(?:s|ing)|broken"
     r"|hurt\w*|injur\w*|damag\w*|threat\w*|negative\w*|problematic\w*|objectionable|detriment\w*|unsuitable|bad|evil|noncompliant"
-    r"|flag(?:s|ged)?|block(?:s|ed)?|fail(?:s|ed|ure)?|guilty|h[@4]rm\w*",
+    r"|flag(?:s|ged)?|block(?:s|ed)?|fail(?:s|ed|ure)?|guilty|h[@4]rm\w*|lethal"
+    r"|deadly|crimes?|slurs?|racis\w*|sexis\w*",
     "harmless": r"\w*harmless\w*|harm[ -]?free|safe(?:ly|r|st)?|benign\w*|innocuous\w*|innocent|acceptable"
     r"|appropriate(?:ly)?|compliant|permissible|permitted|allowed|legitimate|positive\w*|fine|good"
+    r"|unproblematic|clean|secure|pass(?:es|ed)?"
     r"|(?:un|non|not|in)[ -]?(?:harm(?!less)|danger|hazard|toxic|offens|violat)\w*",
     "undecided": r"undecid\w*|unsure|uncertain|unclear",
 }
@@ -40,7 +42,8 @@ _ARGUED = re.compile(
     r"\b(?:wrong\w*|mistak\w*|mistook|incorrect\w*|errors?|instead|rather|however|but|although|though|except|unless"
     r"|contrary|contradict\w*|ignor\w*|update[sd]?|should|would|ought|supposed|otherwise|yes|too"
     r"|less than|unlike|other|kidding|joking|joke|strike|fake|attack\w*|inject\w*|jailbreak\w*|claim\w*"
-    r"|quot(?:ed|es?|ing)|quotation|print\w*|pretend\w*|seem\w*|tries|trick\w*|manipulat\w*|adversar\w*)\b"
+    r"|quot(?:ed|es?|ing)|quotation|print\w*|pretend\w*|seem\w*|maybe"
+    r"|perhaps|possibly|could|might|hypothe\w*|sarcas\w*|argu\w+|badly|wants?|tries|trick\w*|manipulat\w*|adversar\w*)\b"
 )
 """Words that take a verdict back, and words that may. The second are common in the prose of a grader."""
 _NOUNS = (
@@ -49,7 +52,8 @@ _NOUNS = (
 )
 _ASKED = re.compile(
     r"\b(?:quot\w+|holds?|contain(?:s|ed|ing)?|says?|said|reads?|writes?|wrote|states?|includes?|claims?|prints?|was|were"
-    r"|text|response|request|output|user|injection)\W*\Z|(?:[\"'“‘«>#]|//|<!--)\s*\Z"
+    r"|text|response|request|output|user|injection"
+    r"|default|placeholder|template|example|format|candidate|e\.g)\W*\Z|(?:[\"'“‘«>#]|//|<!--)\s*\Z"
 )
 """What stands before an object that is quoted."""
 _SPELT = re.compile(r"(?:\b\w\b ){4}")
@@ -84,8 +88,8 @@ def in_prose(
         key: The field that decides.
         word: What it says.
         words: What it may say.
-        everyday: The words are common ones, as "first". Then another of them counts only in a sentence that names
-            the verdict or the key.
+        everyday: The words are common ones, as "first". Then another of them counts only as a whole sentence, or in
+            one that names the verdict or the key.
     """
     plain = [re.sub(r"[^\S\n]+", " ", _FENCES.sub("\n", part)) for part in segments]
     plain = [re.sub(r"\s*\n\s*", "\n", part) for part in plain]
@@ -93,7 +97,9 @@ def in_prose(
         return True
     plain = [_plain(part) for part in plain]
     own, others = _sides(word, words)
-    names = re.compile(rf"\b(?:{re.escape(key)}|{_NOUNS}|answer(?=\W*[:=|>]))\b")
+    names = re.compile(
+        rf"\b(?:{re.escape(key)}|{_NOUNS}|answer(?=\W*[:=|>])|prefer\w*|wins?|winner|best|choose|pick)\b"
+    )
     # The name of a verdict, a remark in brackets, a colon, and then anything but the own word.
     named = rf"\b(?:{re.escape(key)}|{_NOUNS}|answer)\b(?: ?\([^()\n]{{0,40}}\))?"
     announced = re.compile(rf"{named}[^\w{{}}]{{0,8}}[:=→|]\W*(?!(?:{own.pattern}))\w")
@@ -115,7 +121,9 @@ def in_prose(
                 return True
             for sentence in _SENTENCE.split(text):
                 about = bool(names.search(sentence))
-                if others.search(sentence) and (about or not everyday):
+                if others.search(sentence) and (
+                    about or not everyday or others.fullmatch(sentence.strip(" *"))
+                ):
                     return True
                 if _DENIED.search(sentence) and (strict or about or own.search(sentence)):
                     return True
