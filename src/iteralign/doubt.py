@@ -40,7 +40,7 @@ _RETRACTED = re.compile(
 )
 _ARGUED = re.compile(
     r"\b(?:wrong\w*|mistak\w*|mistook|incorrect\w*|errors?|instead|rather|however|but|although|though|except|unless"
-    r"|contrary|contradict\w*|ignor\w*|update[sd]?|should|would|ought|supposed|otherwise|yes|too"
+    r"|contrary|contradict\w*|ignor\w*|update[sd]?|should|would|ought|supposed|otherwise|yes|too|untenable"
     r"|less than|unlike|other|kidding|joking|joke|strike|fake|attack\w*|inject\w*|jailbreak\w*|claim\w*"
     r"|quot(?:ed|es?|ing)|quotation|print\w*|pretend\w*|seem\w*|maybe"
     r"|perhaps|possibly|could|might|hypothe\w*|sarcas\w*|argu\w+|badly|wants?|tries|trick\w*|manipulat\w*|adversar\w*)\b"
