@@ -25,7 +25,8 @@ IMPLEMENTATIONS = {"models", "training", "data", "organism", "benchmarks"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
-    "reading": {"types"},
+    "doubt": set(),
+    "reading": {"types", "doubt"},
     "keys": set(),
     "documents": set(),
     "lab": {"types"},
