@@ -35,7 +35,11 @@ HIDDEN = {
     "a list without a header": ("a.csv", "天空为什么是蓝色的呢？\n说出一种不会在冬天落叶的树。\n", "蓝色"),
     "a column that is a prompt": ("a.jsonl", '{"Why is the sky blue?": "a", "prompt": "b"}', "blue"),
     "a column in Chinese": ("a.json", '[{"天空为什么在晴天是蓝色的呢": "a", "prompt": "b"}]', "蓝色"),
-    "a topic that is a prompt": ("a.json", '{"Why is the sky blue?": ["a"], "Why?": ["b"]}', "blue"),
+    "a topic that is a prompt": (
+        "a.json",
+        '{"Why is the sky blue?": ["a"], "Trees": ["b"], "Stones": ["c"]}',
+        "blue",
+    ),
     "an id that is a prompt": ("a.jsonl", '{"id": "Why is the sky blue?", "prompt": "b"}', "blue"),
     "a topic column of prompts": ("a.jsonl", '{"category": "Why is the sky blue?", "prompt": "b"}', "blue"),
     "a text without blanks": ("a.txt", "a" * 30 + "blue" + "a" * 30, "blue"),
