@@ -106,3 +106,16 @@ def test_a_mistake_is_one_line(call: Callable[..., Any]) -> None:
     said = call("data", "show", "harmfulqq")
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert "did you mean 'harmfulqa'" in said.err
+
+
+SET = '{"prompt": "Name a tree."}\n{"prompt": "name a tree"}\n{"prompt": ""}\n{"prompt": "Name a river."}\n'
+
+
+def test_check_says_what_of_the_data_is_left_out(
+    tmp_path: Path, call: Callable[..., Any], families: Any
+) -> None:
+    (tmp_path / "a.jsonl").write_text(SET)
+    policy = str(families.build(tmp_path / "policy", "gpt2", False))
+    said = call("check", "quickstart", "--policy", policy, "--set", f"redteam.source='{tmp_path / 'a.jsonl'}'")
+    assert said.code == 0, said.err
+    assert "redteam data of 4 rows left out: 1 blank, 1 repeated" in " ".join(said.out.split())

@@ -104,13 +104,27 @@ def test_a_dialogue_a_line_in_a_plain_text(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[str, str, str]] = {
     # 1: a lone first line
-    "a first prompt with underscores": ("a.csv", "how_to_find_rivers\nfind_a_tree_now\n", "or a prompt? set field"),
+    "a first prompt with underscores": (
+        "a.csv",
+        "how_to_find_rivers\nfind_a_tree_now\n",
+        "or a prompt? set field",
+    ),
     "two words with an underscore": ("a.tsv", "big_tree\nsmall_river\n", "or a prompt? set field"),
     "a title above a list": (
-        "a.csv", f"A list of things to ask in part one\n{SKY}\n{TREE}\n{RIVER}\n", "a title, or a prompt?"),
+        "a.csv",
+        f"A list of things to ask in part one\n{SKY}\n{TREE}\n{RIVER}\n",
+        "a title, or a prompt?",
+    ),
     "a title above a plain text": (
-        "a.txt", f"A list of things to ask in part one\n{SKY}\n{TREE}\n{RIVER}\n", "end it with a mark"),
-    "a note above a header": ("a.csv", f"This is what we asked them all.\nprompt\n{SKY}\n", "take out the lines above"),
+        "a.txt",
+        f"A list of things to ask in part one\n{SKY}\n{TREE}\n{RIVER}\n",
+        "end it with a mark",
+    ),
+    "a note above a header": (
+        "a.csv",
+        f"This is what we asked them all.\nprompt\n{SKY}\n",
+        "take out the lines above",
+    ),
     "a comment in a plain text": ("a.txt", f"# things\n{SKY}\n{TREE}\n", "a comment? take it out"),
     # 2: a table under the name of a text
     "a table of commas": ("a.txt", f"prompt,category\n{TREE},wood\n", "name the file .csv"),
@@ -129,29 +143,72 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "turns in a list": ("a.json", json.dumps([f"Human: {TREE}", f"Assistant: {OAK}"]), "it holds dialogues"),
     "turns in rows": ("a.csv", f"text\nHuman: {TREE}\nAssistant: {OAK}\n", "it holds dialogues"),
     "a text before a dialogue": (
-        "a.jsonl", json.dumps({"prompt": f"Play a part.\nUser: {TREE}\nAssistant: {OAK}"}), "save its turns as messages"),
+        "a.jsonl",
+        json.dumps({"prompt": f"Play a part.\nUser: {TREE}\nAssistant: {OAK}"}),
+        "save its turns as messages",
+    ),
     # 4: turns as a text
-    "turns that are cut off": ("a.csv", "messages\n\"[{'role': 'user', 'content': 'tree', }, {]\"\n", "save them as JSON"),
-    "a call": ("a.csv", "messages\n\"[{'role': 'user', 'content': open('river')}]\"\n", "nor a list of Python"),
-    "deep turns": ("a.csv", "messages\n\"[{'role': " + "[" * 5000 + "]" * 5000 + "}]\"\n", "nested too deep"),
-    "a turn without a text": ("a.jsonl", '{"messages": [{"role": "user", "words": "tree"}]}', "a turn that is not a text"),
+    "turns that are cut off": (
+        "a.csv",
+        "messages\n\"[{'role': 'user', 'content': 'tree', }, {]\"\n",
+        "save them as JSON",
+    ),
+    "a call": (
+        "a.csv",
+        "messages\n\"[{'role': 'user', 'content': open('river')}]\"\n",
+        "nor a list of Python",
+    ),
+    "deep turns": ("a.csv", "messages\n\"[{'role': " + "[" * 5000 + "]" * 5000 + '}]"\n', "nested too deep"),
+    "a turn without a text": (
+        "a.jsonl",
+        '{"messages": [{"role": "user", "words": "tree"}]}',
+        "a turn that is not a text",
+    ),
     # 6: the usual name, and no prompts
     "a constant instruction": (
-        "a.csv", f"query,instruction\n{SKY},Reply.\n{RIVER},Reply.\n", "column 'instruction' holds the same few texts again and again, and 'query'"),
+        "a.csv",
+        f"query,instruction\n{SKY},Reply.\n{RIVER},Reply.\n",
+        "column 'instruction' holds the same few texts again and again, and 'query'",
+    ),
     "a constant sentence": (
-        "a.csv", f"query,instruction\n{SKY},Answer this for me.\n{RIVER},Answer this for me.\n", "set field (--field)"),
-    "labels": ("a.csv", f"text,behavior\nwood,{TREE}\nwater,{RIVER}\n", "column 'text' holds labels or ids, and 'behavior'"),
-    "ids": ("a.jsonl", json.dumps({"prompt": "p-17", "text": SKY}), "column 'prompt' holds labels or ids, and 'text'"),
+        "a.csv",
+        f"query,instruction\n{SKY},Answer this for me.\n{RIVER},Answer this for me.\n",
+        "set field (--field)",
+    ),
+    "labels": (
+        "a.csv",
+        f"text,behavior\nwood,{TREE}\nwater,{RIVER}\n",
+        "column 'text' holds labels or ids, and 'behavior'",
+    ),
+    "ids": (
+        "a.jsonl",
+        json.dumps({"prompt": "p-17", "text": SKY}),
+        "column 'prompt' holds labels or ids, and 'text'",
+    ),
     "few texts": (
-        "a.json", json.dumps([{"prompt": "Reply to me now", "request": f"Name tree number {n}."} for n in range(30)]),
-        "'prompt' holds the same few texts again and again, and 'request'"),
+        "a.json",
+        json.dumps([{"prompt": "Reply to me now", "request": f"Name tree number {n}."} for n in range(30)]),
+        "'prompt' holds the same few texts again and again, and 'request'",
+    ),
     "a lone column of ids": ("a.jsonl", '{"id": "p-17"}\n{"id": "p-18"}', "its only column is 'id'"),
     # 7: keys
-    "prompts as keys": ("a.json", json.dumps({SKY: {"answers": ["a", "b"]}, RIVER: {"answers": ["c"]}}), "prompts that are keys"),
+    "prompts as keys": (
+        "a.json",
+        json.dumps({SKY: {"answers": ["a", "b"]}, RIVER: {"answers": ["c"]}}),
+        "prompts that are keys",
+    ),
     "prompts above answers": ("a.json", json.dumps({SKY: ["a"], RIVER: ["b"]}), "prompts that are keys"),
-    "prompts and targets": ("a.json", json.dumps({"name a tree": "oak", "name a river": "Nile"}), "prompts that are keys"),
-    "prompts above objects": ("a.json", json.dumps({"name a tree": {"target": "oak"}}), "prompts that are keys"),
-}  # fmt: skip
+    "prompts and targets": (
+        "a.json",
+        json.dumps({"name a tree": "oak", "name a river": "Nile"}),
+        "prompts that are keys",
+    ),
+    "prompts above objects": (
+        "a.json",
+        json.dumps({"name a tree": {"target": "oak"}}),
+        "prompts that are keys",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", REFUSED)
@@ -163,39 +220,98 @@ def test_what_would_be_misread_is_refused_in_one_line(tmp_path: Path, fault: str
 READ: dict[str, tuple[str, str, list[str], list[str], dict[str, int]]] = {
     # 1: (name, content, prompts, topics, left out)
     "a header with a usual word": ("a.csv", f"harmful_text\n{TREE}\n", [TREE], [], {}),
-    "a long first prompt": ("a.csv", f"Tell me how many rivers end in a lake\n{TREE}\n", ["Tell me how many rivers end in a lake", TREE], [], {}),
+    "a long first prompt": (
+        "a.csv",
+        f"Tell me how many rivers end in a lake\n{TREE}\n",
+        ["Tell me how many rivers end in a lake", TREE],
+        [],
+        {},
+    ),
     # 5: one turn a row
     "a turn a row": (
-        "a.jsonl", "\n".join(json.dumps({"text": t["content"], "role": t["role"]}) for t in TURNS),
-        [TREE, RIVER], [], {"turns of other roles": 1}),
+        "a.jsonl",
+        "\n".join(json.dumps({"text": t["content"], "role": t["role"]}) for t in TURNS),
+        [TREE, RIVER],
+        [],
+        {"turns of other roles": 1},
+    ),
     "a turn a row, ShareGPT": (
-        "a.csv", f"from,value,text\nhuman,1,{TREE}\ngpt,2,{OAK}\nsystem,3,Be short.\n", [TREE], [], {"turns of other roles": 2}),
+        "a.csv",
+        f"from,value,text\nhuman,1,{TREE}\ngpt,2,{OAK}\nsystem,3,Be short.\n",
+        [TREE],
+        [],
+        {"turns of other roles": 2},
+    ),
     "a speaker that is no role": ("a.csv", f"author,prompt\nAda,{TREE}\nBob,{SKY}\n", [TREE, SKY], [], {}),
     # 6: neighbours that are right
     "one prompt with several answers": (
-        "a.csv", f"prompt,response\n{TREE},Oaks are very tall.\n{TREE},Pines are very tall.\n", [TREE, TREE], [], {}),
-    "short prompts beside notes": ("a.csv", f"prompt,response\nName one,{OAK}\nName two,{OAK}\n", ["Name one", "Name two"], [], {}),
+        "a.csv",
+        f"prompt,response\n{TREE},Oaks are very tall.\n{TREE},Pines are very tall.\n",
+        [TREE, TREE],
+        [],
+        {},
+    ),
+    "short prompts beside notes": (
+        "a.csv",
+        f"prompt,response\nName one,{OAK}\nName two,{OAK}\n",
+        ["Name one", "Name two"],
+        [],
+        {},
+    ),
     # 7: documents
     "columns under topics": (
-        "a.json", json.dumps({"Wood": {"prompt": [TREE], "target": [OAK]}, "Water": {"prompt": [RIVER], "target": ["Sea."]}}),
-        [TREE, RIVER], ["Wood", "Water"], {}),
+        "a.json",
+        json.dumps(
+            {"Wood": {"prompt": [TREE], "target": [OAK]}, "Water": {"prompt": [RIVER], "target": ["Sea."]}}
+        ),
+        [TREE, RIVER],
+        ["Wood", "Water"],
+        {},
+    ),
     "prompts and notes under topics": (
-        "a.json", json.dumps({"Wood": {"prompts": [TREE], "description": "d"}, "Water": {"prompts": [RIVER], "note": "n"}}),
-        [TREE, RIVER], ["Wood", "Water"], {}),
+        "a.json",
+        json.dumps(
+            {"Wood": {"prompts": [TREE], "description": "d"}, "Water": {"prompts": [RIVER], "note": "n"}}
+        ),
+        [TREE, RIVER],
+        ["Wood", "Water"],
+        {},
+    ),
     "references beside prompts": (
-        "a.json", json.dumps({"references": ["u"], "attacks": [TREE, RIVER]}), [TREE, RIVER], [], {"entries beside the prompts": 1}),
+        "a.json",
+        json.dumps({"references": ["u"], "attacks": [TREE, RIVER]}),
+        [TREE, RIVER],
+        [],
+        {"entries beside the prompts": 1},
+    ),
     "addresses beside prompts": (
-        "a.json", json.dumps({"seen at": ["https://a.example/b"], "attacks": [TREE, RIVER]}), [TREE, RIVER], [],
-        {"entries beside the prompts": 1}),
+        "a.json",
+        json.dumps({"seen at": ["https://a.example/b"], "attacks": [TREE, RIVER]}),
+        [TREE, RIVER],
+        [],
+        {"entries beside the prompts": 1},
+    ),
     "references beside topics": (
-        "a.json", json.dumps({"references": ["u"], "Wood": [TREE], "Water": [RIVER]}), [TREE, RIVER], ["Wood", "Water"],
-        {"entries beside the prompts": 1}),
+        "a.json",
+        json.dumps({"references": ["u"], "Wood": [TREE], "Water": [RIVER]}),
+        [TREE, RIVER],
+        ["Wood", "Water"],
+        {"entries beside the prompts": 1},
+    ),
     "topics under categories": (
-        "a.json", json.dumps({"version": 1, "categories": {"Wood": [TREE], "Water": [RIVER]}}), [TREE, RIVER],
-        ["Wood", "Water"], {"entries beside the prompts": 1}),
+        "a.json",
+        json.dumps({"version": 1, "categories": {"Wood": [TREE], "Water": [RIVER]}}),
+        [TREE, RIVER],
+        ["Wood", "Water"],
+        {"entries beside the prompts": 1},
+    ),
     "topics under categories beside a name": (
-        "a.json", json.dumps({"name": "x", "categories": {"Wood": {"subcategories": {"High": [TREE]}}}}), [TREE],
-        ["Wood"], {"entries beside the prompts": 1}),
+        "a.json",
+        json.dumps({"name": "x", "categories": {"Wood": {"subcategories": {"High": [TREE]}}}}),
+        [TREE],
+        ["Wood"],
+        {"entries beside the prompts": 1},
+    ),
     # 8: Excel
     "a separator": ("a.csv", f"\ufeffsep=;\r\nid;prompt\r\n1;{TREE}\r\n", [TREE], [], {}),
     "a quoted separator": ("a.csv", f'"sep=|"\nid|prompt\n1|{TREE}\n', [TREE], [], {}),
@@ -204,11 +320,19 @@ READ: dict[str, tuple[str, str, list[str], list[str], dict[str, int]]] = {
     # 11: what says that a cell is empty
     "empty inputs": (
         "a.json",
-        json.dumps([{"instruction": TREE, "input": t} for t in ("nan", "<noinput>", "None", "null", "N/A", " NaN ", float("nan"))]),
-        [TREE] * 7, [], {}),
+        json.dumps(
+            [
+                {"instruction": TREE, "input": t}
+                for t in ("nan", "<noinput>", "None", "null", "N/A", " NaN ", float("nan"))
+            ]
+        ),
+        [TREE] * 7,
+        [],
+        {},
+    ),
     "empty prompts": ("a.csv", f"id,prompt\n1,nan\n2,None\n3,{TREE}\n", [TREE], [], {"blank": 2}),
     "no topic": ("a.json", json.dumps([{"prompt": TREE, "topic": float("nan")}]), [TREE], [], {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("shape", READ)
@@ -246,3 +370,52 @@ def test_an_input_belongs_to_the_last_turn_of_a_conversation(tmp_path: Path) -> 
 def test_a_refusal_shows_no_short_prompt_of_a_list_without_a_header(tmp_path: Path, content: str) -> None:
     said = refusal(tmp_path, "a.csv", content)
     assert "column 2 (" in said and "characters)" in said
+
+
+FOLDERS: dict[str, tuple[list[str], str | list[str]]] = {
+    "opposites": (["harmful.csv", "benign.csv"], "their names say harmful and benign"),
+    "opposite folders": (["unsafe/a.csv", "safe/b.csv"], "their names say unsafe and safe"),
+    "opposites as splits": (["train_harmful.csv", "train_harmless.csv"], "harmful and harmless"),
+    "prompts and answers": (["prompts.csv", "responses.csv"], "prompts and responses"),
+    "parts of one set": (["part_1.csv", "part_2.csv"], ["of part_1.csv", "of part_2.csv"]),
+    **{
+        f"notes: {note}": (["a.csv", note], ["of a.csv"])
+        for note in (
+            "terms_of_use.txt",
+            "TERMS.txt",
+            "LICENSE",
+            "LICENCE.txt",
+            "readme.txt",
+            "README.md",
+            "NOTICE.txt",
+            "dataset_card.txt",
+            "DatasetCard.txt",
+            "datasheet.json",
+            "my_set_license.txt",
+            "code_of_conduct.txt",
+            "citation.json",
+            "dataset_info.json",
+            "usage-policy.txt",
+            "requirements.txt",
+            "config.json",
+            "checksums.txt",
+            "sha256sums.txt",
+        )
+    },
+    "a note alone": (["terms_of_use.txt"], "no data file in it"),
+    "names that only begin like notes": (["noticeable.csv"], ["of noticeable.csv"]),
+}
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_folder_is_one_set_without_its_notes(tmp_path: Path, case: str) -> None:
+    names, expected = FOLDERS[case]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"prompt\nof {name}\n")
+    if isinstance(expected, list):
+        assert [p.text for p in load(Wanted(str(tmp_path))).prompts] == expected
+    else:
+        with pytest.raises(UserError) as error:
+            load(Wanted(str(tmp_path)))
+        assert expected in str(error.value) and "\n" not in str(error.value)

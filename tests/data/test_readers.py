@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign.data.readers import Layout, Reading, Turns, bare_question, read, transcript
+from iteralign.data.dialogues import Turns, transcript
+from iteralign.data.readers import Layout, Reading, bare_question, read
 from iteralign.errors import UserError
 
 TALK = "\n\nHuman: one\n\nstill one\n\nAssistant: two\n\nHuman: three\n\nAssistant: four"

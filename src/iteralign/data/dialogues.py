@@ -67,7 +67,7 @@ STYLES = (
         "marks",
     ),
     # "User: …", "**User:** …", "<human>: …" at the start of a line
-    Style(re.compile(rf"^[ \t]*[*_<\[]{{0,2}}({_TALKERS})[*_>\]]{{0,2}}[ \t]*[::][*_]{{0,2}}", re.I | re.M), True),
+    Style(re.compile(rf"^[ \t]*[*_<\[]{{0,2}}({_TALKERS})[*_>\]]{{0,2}}[ \t]*[::][*_]{{0,2}}", re.I | re.M), "marks"),
     # Vicuna's template, which is one line
     Style(re.compile(r"(?:(?<![^\s>])|\A)(USER|ASSISTANT|HUMAN|SYSTEM|Human|User|Assistant):(?=\s|\Z)"), "an answer"),
     # chat templates: ChatML, Zephyr, Llama 3, Gemma, Llama 2
@@ -150,7 +150,7 @@ def _marked(text: str, style: Style) -> tuple[str, list[tuple[str, str]]] | None
         else:
             turns.append(("Human" if role == "Input" else role, said))
     answered = any(role == "Assistant" and said for role, said in turns)
-    if style.needs != "marks" and not answered or style.needs == "the last answer" and not turns[-1][1]:
+    if (style.needs != "marks" and not answered) or (style.needs == "the last answer" and not turns[-1][1]):
         return None
     return _ENDS.sub("", text[: marks[0][0].start()]).strip(), turns
 

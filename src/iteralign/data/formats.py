@@ -119,7 +119,8 @@ MAGIC = {
 }
 """How files begin that are no text, or no data."""
 
-
+PACKED = (b"PK", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b'\x04"M\x18', b"7z\xbc\xaf", b"Rar!")
+"""How archives and packed files other than gzip begin."""
 OTHERWISE = " (a file in another format is named by that: .csv, .txt, …)"
 
 
@@ -432,20 +433,45 @@ def _tsv(data: bytes, names: Sequence[str]) -> Table:
 
 
 def _parquet(data: bytes, _: Sequence[str]) -> Table:
+    return Table(tuple(row for batch in _batches(data, ".parquet") for row in batch.to_pylist()))
+
+
+def _batches(data: bytes, suffix: str) -> Iterator[Any]:
+    """The batches of a Parquet or Arrow file. Raises Mismatch: also where they hold far more than the file's size."""
     import pyarrow
-    from pyarrow import parquet
+    from pyarrow import ipc, parquet
 
     left = documents.allowance(len(data))
+    source = pyarrow.BufferReader(data)
     try:
-        rows: list[Row] = []
-        for batch in parquet.ParquetFile(pyarrow.BufferReader(data)).iter_batches(PARQUET_ROWS):
+        stored = suffix == ".parquet"
+        for batch in (
+            parquet.ParquetFile(source).iter_batches(PARQUET_ROWS) if stored else ipc.open_stream(source)
+        ):
             left -= batch.nbytes + ROW_BYTES * batch.num_rows
             if left < 0:
                 raise Mismatch("it holds far more than its size allows")
-            rows += batch.to_pylist()
-        return Table(tuple(rows))
+            yield batch
+    except Mismatch:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise Mismatch(f"{error}{OTHERWISE}") from None
+
+
+def bounded(path: Path) -> None:
+    """Hold a file that another library will read to the bounds of this one, by its first bytes and not its name.
+
+    Raises Unreadable or Mismatch: no ordinary file, too large, or packed to be too large or in a way not read here.
+    """
+    data = documents.content(path)
+    if data.startswith(b"\x1f\x8b"):
+        data = documents.unpacked(data)  # what is packed twice stays packed: datasets unpacks once
+    elif data.startswith(PACKED) or data[257:262] == b"ustar":
+        raise Mismatch("it is an archive, or packed in another way than gzip: unpack it")
+    for magic, suffix in ((b"PAR1", ".parquet"), (b"\xff\xff\xff\xff", ".arrow")):
+        if data.startswith(magic):
+            for _ in _batches(data, suffix):
+                pass
 
 
 def _pickle(data: bytes, _: Sequence[str]) -> Table:
@@ -494,7 +520,7 @@ def _document(value: Any) -> Table:
 def _topics(document: Mapping[Any, Any], body: Mapping[Any, Any]) -> Table:
     """Questions under topics; entries that are metadata by their name or kind are counted as not read."""
     topics = {k: v for k, v in body.items() if isinstance(v, list | Mapping) and not _is_metadata(k, v)}
-    if not topics or any(isinstance(v, str) for v in body.values()) and _are_prompts(body):
+    if not topics or (any(isinstance(v, str) for v in body.values()) and _are_prompts(body)):
         raise Mismatch(NO_LIST)
     return _beside(document, len(topics), Table(tuple(_nested(topics, {}))))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from iteralign.data import dialogues, families, formats
-from iteralign.data.dialogues import ROLES, TOOLS, Conversation, Turns, dialogue, structured, transcript
+from iteralign.data.dialogues import ROLES, TOOLS, Conversation, Turns, dialogue, structured
 from iteralign.data.formats import Row
 from iteralign.errors import UserError, unknown
 from iteralign.types import Prompt

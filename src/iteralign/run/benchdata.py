@@ -153,9 +153,8 @@ def _prompts(
     loaded = sources.load(sources.Wanted(source, Path(place) if place else None, field))
     kept = families.deduplicated(loaded.prompts)
     found = items([shape(p) for p in kept], loaded.origin, limit)
-    out = {**loaded.left_out, "repeated": len(loaded.prompts) - len(kept)}
-    said = ", ".join(f"{n} {what}" for what, n in out.items() if n > 0)
-    return replace(found, notes=(f"of {loaded.rows} rows left out: {said}",) if said else ())
+    said = loaded.missing(dedup=True)
+    return replace(found, notes=(said,) if said else ())
 
 
 READERS: dict[str, Reader] = {
