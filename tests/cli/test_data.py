@@ -116,6 +116,8 @@ def test_check_says_what_of_the_data_is_left_out(
 ) -> None:
     (tmp_path / "a.jsonl").write_text(SET)
     policy = str(families.build(tmp_path / "policy", "gpt2", False))
-    said = call("check", "quickstart", "--policy", policy, "--set", f"redteam.source='{tmp_path / 'a.jsonl'}'")
+    said = call(
+        "check", "quickstart", "--policy", policy, "--set", f"redteam.source='{tmp_path / 'a.jsonl'}'"
+    )
     assert said.code == 0, said.err
     assert "redteam data of 4 rows left out: 1 blank, 1 repeated" in " ".join(said.out.split())

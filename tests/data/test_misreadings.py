@@ -203,6 +203,21 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         json.dumps({"name a tree": "oak", "name a river": "Nile"}),
         "prompts that are keys",
     ),
+    "opposites as topics": (
+        "a.json",
+        json.dumps({"harmful": [SKY], "harmless": [TREE]}),
+        "harmful beside harmless",
+    ),
+    "targets beside attacks": (
+        "a.json",
+        json.dumps({"attacks": [SKY], "targets": ["a"]}),
+        "set field to one of: attacks",
+    ),
+    "records under ids": (
+        "a.json",
+        json.dumps({"1": {"prompt": SKY}, "2": {"prompt": TREE}}),
+        "prompts that are keys",
+    ),
     "prompts above objects": (
         "a.json",
         json.dumps({"name a tree": {"target": "oak"}}),
@@ -376,7 +391,7 @@ FOLDERS: dict[str, tuple[list[str], str | list[str]]] = {
     "opposites": (["harmful.csv", "benign.csv"], "their names say harmful and benign"),
     "opposite folders": (["unsafe/a.csv", "safe/b.csv"], "their names say unsafe and safe"),
     "opposites as splits": (["train_harmful.csv", "train_harmless.csv"], "harmful and harmless"),
-    "prompts and answers": (["prompts.csv", "responses.csv"], "prompts and responses"),
+    "prompts and answers": (["prompts.csv", "responses.csv"], "prompt and response"),
     "parts of one set": (["part_1.csv", "part_2.csv"], ["of part_1.csv", "of part_2.csv"]),
     **{
         f"notes: {note}": (["a.csv", note], ["of a.csv"])

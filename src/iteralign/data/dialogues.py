@@ -67,7 +67,10 @@ STYLES = (
         "marks",
     ),
     # "User: …", "**User:** …", "<human>: …" at the start of a line
-    Style(re.compile(rf"^[ \t]*[*_<\[]{{0,2}}({_TALKERS})[*_>\]]{{0,2}}[ \t]*[::][*_]{{0,2}}", re.I | re.M), "marks"),
+    Style(
+        re.compile(rf"^[ \t]*[*_<\[]{{0,2}}({_TALKERS})[*_>\]]{{0,2}}[ \t]*[:\uff1a][*_]{{0,2}}", re.I | re.M),
+        "marks",
+    ),
     # Vicuna's template, which is one line
     Style(re.compile(r"(?:(?<![^\s>])|\A)(USER|ASSISTANT|HUMAN|SYSTEM|Human|User|Assistant):(?=\s|\Z)"), "an answer"),
     # chat templates: ChatML, Zephyr, Llama 3, Gemma, Llama 2

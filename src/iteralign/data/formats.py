@@ -78,6 +78,13 @@ NOT_TOPICS = METADATA | {
     ),
 }
 """Names of lists that are neither prompts nor topics, where a document has other lists."""
+ANSWERS = {"target", "output", "response", "answer", "completion", "reference", "chosen", "rejected"}
+"""Names of what is said to a prompt, or should be; a list of that name holds no prompts."""
+OPPOSITES = (
+    ({"harmful", "unsafe", "malicious", "toxic", "bad", "attack"}, {"harmless", "benign", "safe", "good"}),
+    ({"prompt", "question", "request", "input"}, {"response", "answer", "completion", "output"}),
+)
+"""Words (plain) that are never parts of one set: one of the first beside one of the second."""
 TOPIC_HOLDERS = {
     *(
         "topic",
@@ -491,7 +498,8 @@ def _document(value: Any) -> Table:
         return Table(_listed(value))
     body = {k: v for k, v in value.items() if plain(str(k)) not in METADATA} or value
     lists = {k: v for k, v in body.items() if isinstance(v, list | tuple) and v}
-    if len(lists) > 1 and len({len(v) for v in lists.values()}) == 1 and usual(list(map(str, lists))):
+    known = usual(list(map(str, lists))) or any(plain(str(key)) in ANSWERS - NOT_TOPICS for key in lists)
+    if len(lists) > 1 and len({len(v) for v in lists.values()}) == 1 and known:
         cells = (dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
         return _beside(value, len(lists), Table(tuple(cells)))
     holders = [k for k in body if plain(str(k)) in HOLDERS and body[k]]
@@ -525,9 +533,21 @@ def _topics(document: Mapping[Any, Any], body: Mapping[Any, Any]) -> Table:
     return _beside(document, len(topics), Table(tuple(_nested(topics, {}))))
 
 
+def opposites(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two words in the names that say that these are not one set, as in harmful and benign; None if there are none."""
+    parts = [word.lower() for name in names for word in re.split(r"[\W_\d]+", name)]
+    words = {*parts, *map(plain, parts)}
+    found = [
+        (min(words & ours), min(words & theirs))
+        for ours, theirs in OPPOSITES
+        if words & ours and words & theirs
+    ]
+    return found[0] if found else None
+
+
 def _is_metadata(key: Any, value: Any) -> bool:
     """Whether an entry beside others holds no prompts: by its name, or because it lists addresses or numbers."""
-    if plain(str(key)) in NOT_TOPICS:
+    if plain(str(key)) in NOT_TOPICS | ANSWERS:
         return True
     return isinstance(value, list | tuple) and all(
         isinstance(item, int | float) or (isinstance(item, str) and re.fullmatch(r"(https?|doi):\S+", item))
@@ -572,7 +592,9 @@ def _nested(value: Any, above: Mapping[str, str]) -> Iterator[Row]:
     if isinstance(value, Mapping) and value and _are_prompts(value):
         raise Mismatch(NO_LIST)
     names = {plain(str(key)) for key in value} if isinstance(value, Mapping) else set()
-    if above and names & HOLDERS:
+    if above and any(
+        isinstance(inner, list | Mapping) for key, inner in _pairs(value) if plain(str(key)) in HOLDERS
+    ):
         for row in _document(value).rows:
             yield {**above, "prompt": row} if isinstance(row, str) else {**above, **row}
     elif len(names) == 1 and names <= TOPIC_HOLDERS and isinstance(next(iter(value.values())), Mapping):
@@ -585,6 +607,10 @@ def _nested(value: Any, above: Mapping[str, str]) -> Iterator[Row]:
             yield {**above, "prompt": item} if isinstance(item, str) else {**above, **item}
     else:
         raise Mismatch(NO_LIST)
+
+
+def _pairs(value: Any) -> Iterable[tuple[Any, Any]]:
+    return value.items() if isinstance(value, Mapping) else ()
 
 
 def _is_json(data: bytes) -> bool:

@@ -230,7 +230,8 @@ def asked(talk: Conversation, way: Turns | None, where: str) -> tuple[str, str, 
     chosen = way or talk.usual
     if chosen is None and len(turns) == len(human) > 1:
         raise UserError(
-            f"{where}: {len(human)} turns of the user without an answer: set turns to first, last or transcript"
+            f"{where}: {len(human)} turns of the user without an answer: set turns to first, last or transcript "
+            "(prompts that are no turns of one conversation: save each in a row of its own)"
         )
     if chosen in ("first", "last"):
         return human[0 if chosen == "first" else -1], bare_question(human[0]), len(turns) > 1

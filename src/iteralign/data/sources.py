@@ -32,13 +32,6 @@ NOTE = re.compile(
 SPLIT = re.compile(r"(?:^|[\W_])(train|training|test|testing|valid|validation|val|dev)(?=$|[\W_\d])", re.I)
 """What makes a file one of several splits by its name; `datasets` takes a name that begins so for one."""
 
-OPPOSITES = (
-    ("harmful unsafe malicious toxic bad attack attacks", "harmless benign safe good"),
-    ("prompt prompts question questions request requests input inputs",
-     "response responses answer answers completion completions output outputs"),
-)  # fmt: skip
-"""Words in names of files that are never parts of one set: one of the first beside one of the second."""
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -262,14 +255,12 @@ def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, Table]:
 
 def _of_one_kind(place: Path, files: list[Path]) -> None:
     """Raise UserError if the names of the files say that they are opposites, as harmful.csv and benign.csv do."""
-    words = {w for path in files for w in re.split(r"[\W_\d]+", str(path.relative_to(place)).lower())}
-    for kinds in OPPOSITES:
-        ours, theirs = (sorted(words & set(kind.split())) for kind in kinds)
-        if ours and theirs:
-            raise UserError(
-                f"path {place}: holds several files: choose one of {_list(files)} (their names say "
-                f"{ours[0]} and {theirs[0]}, so they are not read as one set)"
-            )
+    two = formats.opposites(str(path.relative_to(place)) for path in files)
+    if two:
+        raise UserError(
+            f"path {place}: holds several files: choose one of {_list(files)} (their names say {two[0]} and {two[1]}, "
+            "so they are not read as one set)"
+        )
 
 
 def _files(place: Path) -> list[Path]:
