@@ -528,8 +528,10 @@ def _document(value: Any) -> Table:
 def _topics(document: Mapping[Any, Any], body: Mapping[Any, Any]) -> Table:
     """Questions under topics; entries that are metadata by their name or kind are counted as not read."""
     topics = {k: v for k, v in body.items() if isinstance(v, list | Mapping) and not _is_metadata(k, v)}
-    if not topics or (any(isinstance(v, str) for v in body.values()) and _are_prompts(body)):
+    if not topics:
         raise Mismatch(NO_LIST)
+    if two := opposites(map(str, topics)):
+        raise Mismatch(f"holds {two[0]} beside {two[1]}, which are not one set: keep one of them in it")
     return _beside(document, len(topics), Table(tuple(_nested(topics, {}))))
 
 
