@@ -40,6 +40,8 @@ HIDDEN = {
         '{"Why is the sky blue?": ["a"], "Trees": ["b"], "Stones": ["c"]}',
         "blue",
     ),
+    "a column that is a short prompt": ("a.csv", "prompt,Find blue paint\nb,c\n", "blue"),
+    "an id that is a short prompt": ("a.jsonl", '{"id": "Find blue paint", "prompt": "b"}', "blue"),
     "an id that is a prompt": ("a.jsonl", '{"id": "Why is the sky blue?", "prompt": "b"}', "blue"),
     "a topic column of prompts": ("a.jsonl", '{"category": "Why is the sky blue?", "prompt": "b"}', "blue"),
     "a text without blanks": ("a.txt", "a" * 30 + "blue" + "a" * 30, "blue"),

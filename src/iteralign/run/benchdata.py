@@ -64,7 +64,7 @@ def _renamed(given: Given, field: str, text: str) -> tuple[Any, ...]:
     """The rows with the user's column under the name that the benchmark reads. Raises UserError."""
     columns = formats.columns(given.rows)
     if field not in columns:
-        raise unknown(f"{given.origin}: column (--field)", field, [formats.shown(c) for c in columns])
+        raise unknown(f"{given.origin}: column (--field)", field, [formats.titled(c) for c in columns])
     return tuple({**row, text: row.get(field)} if isinstance(row, Mapping) else row for row in given.rows)
 
 
