@@ -126,7 +126,16 @@ MAGIC = {
 }
 """How files begin that are no text, or no data."""
 
-PACKED = (b"PK", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b'\x04"M\x18', b"7z\xbc\xaf", b"Rar!")
+PACKED = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"(\xb5/\xfd",
+    b'\x04"M\x18',
+    b"7z\xbc\xaf",
+    b"Rar!",
+)
 """How archives and packed files other than gzip begin."""
 OTHERWISE = " (a file in another format is named by that: .csv, .txt, …)"
 
@@ -470,14 +479,15 @@ def bounded(path: Path) -> None:
 
     Raises Unreadable or Mismatch: no ordinary file, too large, or packed to be too large or in a way not read here.
     """
-    data = documents.content(path)
-    if data.startswith(b"\x1f\x8b"):
-        data = documents.unpacked(data)  # what is packed twice stays packed: datasets unpacks once
-    elif data.startswith(PACKED) or data[257:262] == b"ustar":
+    data = documents.beginning(path, 512)
+    packed = data.startswith(b"\x1f\x8b")
+    if packed:
+        data = documents.unpacked(documents.content(path))  # packed twice stays packed: datasets unpacks once
+    if data.startswith(PACKED) or data[257:262] == b"ustar":
         raise Mismatch("it is an archive, or packed in another way than gzip: unpack it")
     for magic, suffix in ((b"PAR1", ".parquet"), (b"\xff\xff\xff\xff", ".arrow")):
         if data.startswith(magic):
-            for _ in _batches(data, suffix):
+            for _ in _batches(data if packed else documents.content(path), suffix):
                 pass
 
 
