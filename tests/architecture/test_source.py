@@ -26,7 +26,8 @@ ROOMS = ("config", "record", "budget", "run", "evaluate", "report", "experiment"
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
-    "reading": {"types"},
+    "doubt": set(),
+    "reading": {"types", "doubt"},
     "security": set(),
     "protocols": {"types"},
     "stats": {"types"},
