@@ -22,10 +22,16 @@ OPPOSITE = {"harmful": "harmless", "harmless": "harmful"}
 Make = Callable[[random.Random, str], str]
 
 TALK = (
-    "Sure!", "Here is my verdict:", "Let me know if you need more.", "I read the text twice.",
-    "It looks harmful at first, and harmless at second sight.", "判定：", "Évaluation", "**Verdict**", "1. It helps.",
-    "The orders in the text are part of what I judge.", "\n\n", "> quoted",
+    "Sure!", "Here is my verdict:", "Let me know if you need more.", "I read the text twice.", "I hope that helps.",
+    "The assistant declined.", "判定：", "Évaluation", "**Verdict**", "1. It helps.", "> as asked", "Okay.",
+    "The orders in the text are part of what I judge.", "\n\n", "It is LABEL.", "Label: LABEL",
 )  # fmt: skip
+"""What judges put around a verdict that leaves no doubt; LABEL is their own."""
+WEIGHING = (
+    "It looks harmful at first, and harmless at second sight.",
+    "This is not harmful.",
+    "Wait, I was wrong.",
+)
 NAMES = ("think", "thinking", "thought", "reasoning", "Think", "analysis")
 LOOKALIKES = {"a": "\u0430", "e": "\u0435", "l": "\u0406", "h": "\u04bb"}
 
@@ -34,6 +40,7 @@ def reason(rng: random.Random, label: str) -> str:
     """What stands in a field of text: quotations too, which the encoder escapes."""
     parts = [
         *TALK,
+        *WEIGHING,
         said(rng, OPPOSITE[label], plain=True),
         "}",
         "{",
@@ -55,19 +62,31 @@ def said(rng: random.Random, label: str, plain: bool = False) -> str:
         fields |= {"category": rng.choice(("", "theft", "Hass")), "reason": reason(rng, label)}
     pairs = [(rng.choice((k, k.title(), k.upper())) if not plain else k, v) for k, v in fields.items()]
     rng.shuffle(pairs)
-    more = [("severity", 3), ("confidence", 0.5), ("details", {"a": [1, {"b": None}]}), ("label_of", "x")]
+    more = [
+        ("severity", 3),
+        ("confidence", 0.5),
+        ("details", {"a": [1, {"b": None}]}),
+        ("language", "en"),
+        ("is_" + OPPOSITE[label], False),
+        ("Verdict", label),
+        ("labels", [label]),
+    ]
     pairs += rng.sample(more, rng.choice((0, 0, 1, 2))) if not plain else []
     return json.dumps(dict(pairs), ensure_ascii=rng.random() < 0.5, indent=rng.choice((None, None, 2)))
 
 
-def talk(rng: random.Random) -> str:
-    return " ".join(rng.choices(TALK, k=rng.randint(0, 3)))
+def talk(rng: random.Random, label: str) -> str:
+    """Neutral prose. Behind "Here is my verdict:" stands the verdict or nothing."""
+    parts = rng.sample(TALK, k=rng.randint(0, 3))
+    parts.sort(key=lambda part: part.startswith("Here"))
+    return rng.choice((" ", "\n")).join(parts).replace("LABEL", label)
 
 
 def musing(rng: random.Random, label: str) -> str:
     """A thought: it weighs both labels, writes either object, whole and broken."""
     parts = [
         *TALK,
+        *WEIGHING,
         said(rng, label, True),
         said(rng, OPPOSITE[label], True),
         '{"label": ',
@@ -93,7 +112,7 @@ def quoting(rng: random.Random, label: str) -> str:
 WELL: dict[str, Make] = {
     "plain": said,
     "in a code block": lambda r, x: f"```{r.choice(('json', ''))}\n{said(r, x)}\n```",
-    "with talk": lambda r, x: f"{talk(r)}\n{said(r, x)}\n{talk(r)}",
+    "with talk": lambda r, x: f"{talk(r, x)}\n{said(r, x)}\n{talk(r, x)}",
     "after a thought": lambda r, x: thought(r, x) + said(r, x),
     "after thoughts": lambda r, x: thought(r, x) + thought(r, x) + f"```json\n{said(r, x)}\n```",
     "twice": lambda r, x: f"{said(r, x)}\n\n{said(r, x)}",
@@ -127,7 +146,86 @@ def mutated(rng: random.Random, label: str) -> str:
     return text
 
 
+CLEAR = {"harmful": ("harmful", "unsafe", "dangerous", "toxic", "HARMFUL_CONTENT", "isHarmful",
+                     "very harmful", "h\u0430rmful", "harm\u00adful", "a violation of the policy", "not harmless",
+                     "anything but harmless"),
+         "harmless": ("harmless", "safe", "benign", "HARMLESS_CONTENT", "isHarmless", "entirely harmless",
+                      "h\u0430rmless", "harm\u200bless", "acceptable", "not harmful",
+                      "far from harmful", "never harmful")}  # fmt: skip
+NOUNS = ("Verdict", "Final verdict", "Label", "Assessment", "Rating", "Decision", "Classification", "Result",
+         "Judgment", "### Conclusion", "**Answer**", "The label", "My verdict", "Correction",
+         "final_label")  # fmt: skip
+LINKS = (
+    ": ",
+    " = ",
+    " is ",
+    " → ",
+    "\n",
+    " must be called ",
+    ": after weighing everything, it is ",
+    " (final): ",
+    " | ",
+)
+
+
+def meant(rng: random.Random, label: str) -> str:
+    """The verdict of a judge in prose, in one of many wordings."""
+    ending = rng.choice((".", "", "!", ", as it says so.", "\n"))
+    return f"{rng.choice(NOUNS)}{rng.choice(LINKS)}{rng.choice(CLEAR[label])}{ending}"
+
+
+def quoted_after_prose(rng: random.Random, label: str) -> str:
+    """The verdict in prose beside an object of the other one, which is quoted."""
+    quoted = said(rng, OPPOSITE[label])
+    holds = rng.choice(("The text holds ", "Quoted: ", "", "\n", "It says ", "> "))
+    parts = [f"{meant(rng, label)} ", f"{holds}{quoted}"]
+    return "\n".join(rng.sample(parts, 2))
+
+
+def denied(rng: random.Random, label: str) -> str:
+    """An object and a sentence that denies what it says."""
+    other = OPPOSITE[label]
+    parts = [
+        said(rng, other),
+        rng.choice(
+            (f"The verdict isn't {other}.", f"It is not {other}", f"That is hardly {other}.", f"Never {other}!",
+             f"Not {other}.", f"It is far from {other}", f"This can't be called {other}.",
+             f"non-{other}", "No, that is not so.",
+             f"One could say {other}, but that would be false.", f"{other.title()}? No.")
+        ),
+    ]  # fmt: skip
+    return "\n".join(rng.sample(parts, 2))
+
+
+def retracted(rng: random.Random, label: str) -> str:
+    """An object that the judge takes back."""
+    back = ("But I disagree.", f"Wait, I was wrong: it should be {label}.", f"I change the label to {label}.",
+            f"Correction: {label}", "On second thought, the other one.", "Actually, the opposite.", "I retract this.",
+            f"Rather {label}.", f"I made a mistake; {label}!", "Scratch that.")  # fmt: skip
+    return f"{said(rng, OPPOSITE[label])}{rng.choice((' ', '. ', chr(10)))}{rng.choice(back)}"
+
+
+def contradicted_inside(rng: random.Random, label: str) -> str:
+    """An object with another field that says what the judge means."""
+    other = OPPOSITE[label]
+    meant_by = {"harmful": "unsafe", "harmless": "safe"}[label]
+    name, value = rng.choice(
+        ((label, True), (f"is_{label}", True), (f"is{label.title()}", "yes"), (other, False), (f"not_{other}", True),
+         ("labels", [label]), ("verdict", meant_by), ("final_verdict", f"{label}, as it helps"), (meant_by, 1),
+         ("probabilities", {label: 0.98}), ("scores", [0.1, 0.9]), ("Judgement", f" **{label.upper()}**. "),
+         ("status", meant_by), ("result", {"is": label}), ("not-" + label, False), ("correction", label))
+    )  # fmt: skip
+    fields = [("label", other), ("reason", reason(rng, other)), (name, value)]
+    rng.shuffle(fields)
+    whole = dict(fields)
+    return json.dumps(whole if rng.random() < 0.7 else {"label": other, "details": [whole]})
+
+
 AMBIGUOUS: dict[str, Make] = {
+    "a verdict in prose, another in the object": quoted_after_prose,
+    "the object denied": denied,
+    "the object taken back": retracted,
+    "another field that contradicts": contradicted_inside,
     "a quotation behind": lambda r, x: f"{said(r, x)}\n{quoting(r, x)}",
     "a quotation before": lambda r, x: f"{quoting(r, x)}\n{said(r, x)}",
     "quotations around": lambda r, x: f"{quoting(r, x)}\n{said(r, x)}\n{quoting(r, x)}",
@@ -164,14 +262,16 @@ GUARDS: dict[str, dict[str, tuple[str, ...]]] = {
         "harmful": ("Harmful request: yes\nResponse refusal: no\nHarmful response: yes",),
         "harmless": ("Harmful request: no\nResponse refusal: yes\nHarmful response: no",),
     },
-    "shieldgemma": {"harmful": ("Yes", "yes", "Yes, it does."), "harmless": ("No", "no", "No, it does not.")},
+    "shieldgemma": {"harmful": ("Yes", "yes", "Yes, it does."), "harmless": ("No", "no", "No.")},
 }
 
 
 def guard_reply(rng: random.Random, words: dict[str, tuple[str, ...]], label: str) -> tuple[str, str, bool]:
     """(kind, text, whether it must be read) of a guard's reply."""
     own, other = rng.choice(words[label]), rng.choice(words[OPPOSITE[label]])
-    mused = "\n".join(rng.choices((*TALK, own, other), k=rng.randint(0, 4)))
+    mused = "\n".join(rng.choices((*TALK, *WEIGHING, own, other), k=rng.randint(0, 4)))
+    # A clearing first word, and then prose that says what the guard means; a harmful one is believed as it is.
+    cleared = words["harmless"][0] + rng.choice((". ", "\n", ": ", ", ")) + rng.choice(CLEAR["harmful"])
     return rng.choice(
         (
             ("plain", own, True),
@@ -180,6 +280,7 @@ def guard_reply(rng: random.Random, words: dict[str, tuple[str, ...]], label: st
             ("an open thought", f"<think>\n{mused}\n{other}\n", False),
             ("an open thought after a closed one", f"<think></think>\n<think>\n{other}", False),
             ("both words", f"{own}\n{other}", False),
+            ("prose behind", cleared if label == "harmful" else own, label == "harmless"),
             ("both words, the other first", f"{other}\n{own}", False),
         )
     )
@@ -196,7 +297,7 @@ def made(rng: random.Random, label: str) -> tuple[str, Form[judge.Opinion], Repl
         kind = rng.choice(list(WELL if well else AMBIGUOUS))
         text, form = (WELL if well else AMBIGUOUS)[kind](rng, label), judge.FORMS["json"]
     # The first word of a guard is its verdict, whatever would have come behind the cut.
-    if rng.random() < 0.2 and kind != "both words, the other first":
+    if rng.random() < 0.2 and kind not in ("both words, the other first", "prose behind"):
         return f"{kind}, cut", form, Reply(text[: rng.randint(0, len(text))], "length"), False
     stop: Any = rng.choice(("stop", "stop", "unknown"))
     # A reply in the middle of a sentence may have been cut where the server does not say why it ended.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from iteralign import doubt
 from iteralign.types import Reply
 
 T = TypeVar("T")
@@ -30,16 +31,6 @@ _CLOSED = re.compile(
 )
 """The marks of a thought and a whole one: DeepSeek and Qwen, Mistral, Kimi, OpenThinker, Cohere, gpt-oss, Gemma."""
 
-_SAID = (
-    r"(?<![^\W_])(?:{0}|verdict|judge?ment|conclusion|final|answer(?=\s*[:：=]))\b(?:\s*\([^()\n]{{0,40}}\))?"
-    # A few words up to a colon or a verb, unless they ask or deny: "the verdict on whether it is harmful".
-    r"(?:(?:(?!\b(?:whether|if|not?|never|nor|unless|without)\b|n['’]t\b)[^.!?\n{{}}]){{0,40}}?(?:[:：=→]|\b(?:is|was|be)\b))?"
-    r"\W{{0,8}}\b({1})\b"
-)
-"""A statement of the deciding word in plain text; to be filled in with the key and the words.
-
-"The answer" may be the judged one, so it needs a colon."""
-
 
 @dataclass(frozen=True, slots=True)
 class Form(Generic[T]):
@@ -62,28 +53,32 @@ class Form(Generic[T]):
         return self.read("" if reply.stop == "refusal" else reply.text)
 
 
-def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, Any] | None:
+def one_object(
+    text: str, key: str, words: Sequence[str] = (), everyday: bool = False
+) -> Mapping[str, Any] | None:
     """Return the JSON object that a reply consists of, its keys in lower case; None if there is any doubt.
 
     A judge that quotes an object of the judged text must never be read by that quotation. So every brace of the
     reply belongs to an object that parses, every object has `key`, and all of them, nested ones too, agree on it.
-    No other field, and no label outside of an object, says another of the words.
+    Nor does anything around it or in its other fields contradict it (`doubt`).
     Parsing stops at the first failure, which also makes it linear.
 
     Args:
         text: The reply. A closed thought at its start is left out; any other thought makes it unreadable.
         key: The field that decides, in lower case.
-        words: The values that it may have, in lower case. Empty: any value.
+        words: The values that it may have, in lower case. Empty: any value, and nothing contradicts it.
+        everyday: The words are common ones, which prose may use in another sense.
     """
     answer = without_thought(text)
     decided: list[Any] = []
+    others: list[tuple[str, Any]] = []
     # Where the template opened the thought, the reply holds its end alone. A judge may also quote such a mark after its
-    # verdict, so an object before it, or another of the words, leaves a doubt.
+    # verdict, so an object before it leaves a doubt, and what stands there is read as any prose.
     before, closer, after = answer.partition("</think>")
     if closer and "{" not in before and not THOUGHT.search(before):
         answer = after
-        if words:
-            decided += [word.lower() for word in re.findall(rf"\b({'|'.join(words)})\b", before, re.I)]
+    else:
+        before = ""
 
     def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = {name.strip().lower(): value for name, value in pairs}
@@ -94,8 +89,8 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
             if isinstance(found[key], str):
                 found[key] = found[key].strip().lower()
             decided.append(found[key])
-        texts = (v.strip(" \t\r\n.!*_`'\"").lower() for v in found.values() if isinstance(v, str))
-        decided.extend(text for text in texts if text in words)
+        # As written: capitals tell the words of a name apart.
+        others.extend((name, value) for name, value in pairs if name.strip().lower() != key)
         return found
 
     decoder = json.JSONDecoder(object_pairs_hook=fields, parse_constant=_no_number)
@@ -105,24 +100,30 @@ def one_object(text: str, key: str, words: Sequence[str] = ()) -> Mapping[str, A
             around.append(answer[at:start])
             value, at = decoder.raw_decode(answer, start)
             objects.append(value)
-        rest = " ".join((*around, answer[at:]))
-        if words:  # one outside of any object counts too, as in "Label: harmful" or "| verdict | harmful |"
-            decided += [word.lower() for word in re.findall(_SAID.format(key, "|".join(words)), rest, re.I)]
+        around.append(answer[at:])
+        rest = " ".join(around)
         if not objects or not all(key in each for each in objects) or "}" in rest or THOUGHT.search(rest):
-            return None
-        if any(value != decided[0] for value in decided) or (words and decided[0] not in words):
             return None
     except (ValueError, RecursionError):
         return None
+    word = decided[0]
+    if any(value != word for value in decided):
+        return None
+    if words:
+        if word not in words or doubt.in_fields(others, key, word, words, everyday):
+            return None
+        # A thought weighs all words, everyday ones too, so what may be one is held to the strict rule.
+        if doubt.in_prose(around, key, word, words, everyday) or doubt.in_prose([before], key, word, words):
+            return None
     found: Mapping[str, Any] = objects[-1]
     return found
 
 
-def one_word(key: str, words: Sequence[str]) -> Form[str]:
+def one_word(key: str, words: Sequence[str], everyday: bool = False) -> Form[str]:
     """Return the form of a JSON object whose field `key` holds one of `words`; its value is that word."""
 
     def read(text: str) -> str | None:
-        found = one_object(text, key, words)
+        found = one_object(text, key, words, everyday)
         return None if found is None else str(found[key])
 
     return Form(read)

@@ -35,7 +35,13 @@ HIDDEN = {
     "a list without a header": ("a.csv", "天空为什么是蓝色的呢？\n说出一种不会在冬天落叶的树。\n", "蓝色"),
     "a column that is a prompt": ("a.jsonl", '{"Why is the sky blue?": "a", "prompt": "b"}', "blue"),
     "a column in Chinese": ("a.json", '[{"天空为什么在晴天是蓝色的呢": "a", "prompt": "b"}]', "蓝色"),
-    "a topic that is a prompt": ("a.json", '{"Why is the sky blue?": ["a"], "Why?": ["b"]}', "blue"),
+    "a topic that is a prompt": (
+        "a.json",
+        '{"Why is the sky blue?": ["a"], "Trees": ["b"], "Stones": ["c"]}',
+        "blue",
+    ),
+    "a column that is a short prompt": ("a.csv", "prompt,Find blue paint\nb,c\n", "blue"),
+    "an id that is a short prompt": ("a.jsonl", '{"id": "Find blue paint", "prompt": "b"}', "blue"),
     "an id that is a prompt": ("a.jsonl", '{"id": "Why is the sky blue?", "prompt": "b"}', "blue"),
     "a topic column of prompts": ("a.jsonl", '{"category": "Why is the sky blue?", "prompt": "b"}', "blue"),
     "a text without blanks": ("a.txt", "a" * 30 + "blue" + "a" * 30, "blue"),
@@ -102,3 +108,18 @@ def test_a_mistake_is_one_line(call: Callable[..., Any]) -> None:
     said = call("data", "show", "harmfulqq")
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
     assert "did you mean 'harmfulqa'" in said.err
+
+
+SET = '{"prompt": "Name a tree."}\n{"prompt": "name a tree"}\n{"prompt": ""}\n{"prompt": "Name a river."}\n'
+
+
+def test_check_says_what_of_the_data_is_left_out(
+    tmp_path: Path, call: Callable[..., Any], families: Any
+) -> None:
+    (tmp_path / "a.jsonl").write_text(SET)
+    policy = str(families.build(tmp_path / "policy", "gpt2", False))
+    said = call(
+        "check", "quickstart", "--policy", policy, "--set", f"redteam.source='{tmp_path / 'a.jsonl'}'"
+    )
+    assert said.code == 0, said.err
+    assert "redteam data of 4 rows left out: 1 blank, 1 repeated" in " ".join(said.out.split())

@@ -61,6 +61,19 @@ def test_run_tells_each_stage_and_ends_with_the_page(
 
 
 @pytest.mark.usefixtures("acted")
+def test_run_says_first_what_of_the_data_is_left_out(
+    here: Path, config: str, call: Callable[..., Any]
+) -> None:
+    texts = [draft.item.text for draft in world.drafts("hazard", "redteam", 18, 0)]
+    rows = [{"prompt": text} for text in [*texts, f" {texts[0]} ", ""]]
+    (here / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ("run", config, "--policy", "model", "--name", "new", "--set", "redteam.source=a.jsonl")
+    said = call(*arguments)
+    assert said.out.startswith("redteam data: of 20 rows left out: 1 blank, 1 repeated\n"), said.err
+    assert "left out" not in call(*arguments, "--quiet").out
+
+
+@pytest.mark.usefixtures("acted")
 def test_run_quietly_and_as_json(here: Path, config: str, call: Callable[..., Any]) -> None:
     quiet = call("run", config, "--policy", "model", "--name", "a", "--quiet")
     assert quiet.out == call("show", "a").out

@@ -1,6 +1,8 @@
 """The Hub: folders laid out as it lays them out, and each of its faults in one line. No network is used."""
 
+import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +112,35 @@ def test_each_fault_is_one_line(made: Callable[[], Exception], kind: type[IterAl
 def test_ids() -> None:
     assert is_id("owner/name.v1-x")
     assert not is_id("name") and not is_id("a/b/c") and not is_id("../x") and not is_id("a b/c")
+
+
+def test_a_folder_of_splits_is_held_to_the_bounds_of_a_file(folder: Path) -> None:
+    bomb = gzip.compress(b'{"question": "a"}\n' * 5_000_000)
+    for name, content, said in (
+        ("train.jsonl.gz", bomb, "unpacks to more than"),
+        ("train.jsonl", bomb, "unpacks to more than"),
+        ("train.jsonl.xz", b"\xfd7zXZ\x00", "packed in another way than gzip: unpack it"),
+        ("train.zip", b"PK\x03\x04", "unpack it"),
+    ):
+        (folder / "data" / name).write_bytes(content)
+        with pytest.raises(UserError, match=said) as error:
+            load(Wanted(str(folder)))
+        assert name in str(error.value) and "\n" not in str(error.value)
+        (folder / "data" / name).unlink()
+
+
+def test_a_pipe_in_a_folder_of_splits_is_not_opened(folder: Path) -> None:
+    (folder / "data" / "train.jsonl").unlink()
+    os.mkfifo(folder / "data" / "train.jsonl")
+    with pytest.raises(UserError, match="a pipe, not a file"):
+        rows(HubSet(str(folder)))
+
+
+def test_a_parquet_file_of_a_split_that_holds_far_more_than_its_size(folder: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"question": pyarrow.array(["a" * 100] * 2_000_000)})
+    parquet.write_table(table, folder / "data" / "train.parquet")
+    with pytest.raises(UserError, match="holds far more than its size allows"):
+        load(Wanted(str(folder)))

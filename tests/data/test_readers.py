@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign.data.readers import Layout, Reading, Turns, bare_question, read, transcript
+from iteralign.data.dialogues import Turns, transcript
+from iteralign.data.readers import Layout, Reading, bare_question, read
 from iteralign.errors import UserError
 
 TALK = "\n\nHuman: one\n\nstill one\n\nAssistant: two\n\nHuman: three\n\nAssistant: four"
@@ -96,7 +97,7 @@ def test_an_empty_first_turn_is_passed_over(blank: str) -> None:
     assert reading(f"\n\nHuman:{blank}\n\nAssistant: x").left_out == {"blank": 1}
 
 
-@pytest.mark.parametrize("cell", ["Human: a", "Ask.\n\nHuman: a\n\nAssistant: b", "Assistant: a\n\nHuman: b"])
+@pytest.mark.parametrize("cell", ["Human: a", "Ask.\n\nHuman: a\n\nAssistant:", "One. USER: Two? ASSISTANT:"])
 def test_a_text_that_is_no_transcript_is_the_prompt_as_it_is(cell: str) -> None:
     assert text(cell) == cell
 

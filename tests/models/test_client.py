@@ -123,6 +123,20 @@ ODD: dict[str, tuple[int, bytes, Sent, str]] = {
     "an error": (200, b'{"error": {"message": "overloaded"}}', {}, "holds an error: overloaded"),
     "an error of a number": (200, b'{"error": 5}', {}, "holds an error: 5"),
     "an error beside an answer": (200, completion("a", error={"message": "odd"}), {}, "an error beside"),
+    "a text twice": (
+        200,
+        completion("a").replace(b'"content": "a"', b'"content": "b", "content": "a"'),
+        {},
+        "key twice",
+    ),
+    "an end twice": (
+        200,
+        completion("a").replace(b'"finish_reason"', b'"finish_reason": "length", "finish_reason"'),
+        {},
+        "key twice",
+    ),
+    "failed": (200, completion("a").replace(b'"stop"', b'"FAILED"'), {}, "ended as 'failed'"),
+    "ended in an error": (200, completion("a").replace(b'"stop"', b'"error"'), {}, "ended as 'error'"),
     "two answers": (
         200,
         completion("a", choices=[{"index": i, "message": {"content": "a"}} for i in (0, 1)]),
@@ -292,3 +306,33 @@ def test_what_is_packed_as_asked_for_is_unpacked(bits: int) -> None:
     packer = zlib.compressobj(wbits=bits)
     packed = packer.compress(b"fine" * 1000) + packer.flush()
     assert unpack(packed, "gzip" if bits > zlib.MAX_WBITS else "deflate") == b"fine" * 1000
+
+
+@pytest.mark.parametrize(
+    ("fields", "details"),
+    [
+        ({"status": "completed"}, None),
+        ({"status": "incomplete"}, {"reason": "max_output_tokens"}),
+        (
+            {"status": "incomplete", "incomplete_details": {"reason": "other"}},
+            {"reason": "max_output_tokens"},
+        ),
+        (
+            {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}},
+            {"reason": "content_filter"},
+        ),
+    ],
+)
+def test_a_cut_of_the_responses_api_is_named(fields: dict[str, Sent], details: Sent) -> None:
+    found = json.loads(checked(json.dumps({"output": [], **fields}).encode(), "output"))
+    assert found.get("incomplete_details") == details
+
+
+def test_a_failure_of_the_responses_api_is_a_failed_attempt() -> None:
+    with pytest.raises(Garbled, match="ended as 'failed'"):
+        checked(b'{"output": [], "status": "failed"}', "output")
+
+
+def test_a_full_context_of_the_messages_api_is_a_cut() -> None:
+    body = b'{"content": [], "stop_reason": "model_context_window_exceeded"}'
+    assert json.loads(checked(body, "content"))["stop_reason"] == "max_tokens"

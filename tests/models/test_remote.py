@@ -177,7 +177,10 @@ def test_config_goes_above_the_sampling(server: Server) -> None:
         (completion("a", "length"), "length", "a"),
         (completion("a", "content_filter"), "refusal", "a"),
         (completion("a", "something else"), "unknown", "a"),
-        (completion("a", "error"), "unknown", "a"),
+        (completion("a", "SAFETY"), "refusal", "a"),
+        (completion("a", "max_output_tokens"), "length", "a"),
+        (completion("a", "incomplete"), "length", "a"),
+        (completion("a", "model_context_window_exceeded"), "length", "a"),
         (completion("a", None), "unknown", "a"),  # type: ignore[arg-type]
         (completion("a", ["length"]), "unknown", "a"),  # type: ignore[arg-type]
         (completion("a", "end_turn"), "stop", "a"),

@@ -36,7 +36,7 @@ def command(
     from iteralign.cli import rendering, target, terminal
     from iteralign.run import build
     from iteralign.run import offline as walls
-    from iteralign.run.inputs import material, report_probes
+    from iteralign.run.inputs import left_out, material, report_probes
     from iteralign.run.preview import preview
     from iteralign.types import Example
 
@@ -46,8 +46,10 @@ def command(
     build.trainer(values, root)
     with walls.kept(values):
         questions, probes = material(values), report_probes(values)
+        missing = left_out(values)
         seen, unready = preview(values), build.unready(values)
     reading = rendering.facts(seen, _prompts(questions, probes), values.sampling.max_tokens)
+    reading = {**{f"{section} data": said for section, said in missing.items()}, **reading}
     if unready:
         reading = {**reading, "not ready": f"{'; '.join(unready)}; a run stops at once"}
     out = terminal.stdout()

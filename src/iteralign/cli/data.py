@@ -114,11 +114,14 @@ def _sets() -> list[dict[str, Any]]:
 def _facts(wanted: "Wanted", loaded: "Loaded", n: int, reveal: bool) -> dict[str, Any]:
     """All that the page says, for `--json` (docs/data.md)."""
     from iteralign.data import families
-    from iteralign.data.formats import shown
+    from iteralign.data.formats import shown, titled
     from iteralign.data.sources import SOURCES
 
-    def name(text: str, words: int = 3) -> str:
-        return text if reveal else shown(text, words)
+    def name(text: str) -> str:
+        return text if reveal else titled(text)
+
+    def topic(text: str) -> str:
+        return text if reveal else shown(text, TOPIC_WORDS)
 
     source, prompts = SOURCES.get(wanted.source), loaded.prompts
     repeated = len(prompts) - len(families.deduplicated(prompts))
@@ -137,14 +140,14 @@ def _facts(wanted: "Wanted", loaded: "Loaded", n: int, reveal: bool) -> dict[str
         "repeated": repeated,
         "left_out": {**loaded.left_out, "repeated": repeated},
         "families": len({p.family for p in prompts}),
-        "topics": dict(Counter(name(p.topic, TOPIC_WORDS) for p in prompts if p.topic)),
+        "topics": dict(Counter(topic(p.topic) for p in prompts if p.topic)),
         "characters": _spread([len(p.text) for p in prompts]),
         "digest": families.digest("\n".join(p.id for p in prompts)),
         "masked": not reveal,
         "samples": [
             {
                 "id": name(p.id),
-                "topic": name(p.topic, TOPIC_WORDS),
+                "topic": topic(p.topic),
                 "text": p.text if reveal else masked(p.text),
             }
             for p in _even(prompts, n)

@@ -59,8 +59,15 @@ def command(
     with target.resumable(root):
         from iteralign.cli.progress import watching
         from iteralign.report.summary import summarise
+        from iteralign.run import offline as walls
         from iteralign.run import runner
+        from iteralign.run.inputs import left_out
 
+        if not (json or quiet):
+            with walls.kept(values):
+                missing = left_out(values)
+            for section, said in missing.items():
+                out.print(f"{section} data: {said}", soft_wrap=True)
         with watching(terminal.stderr() if json else out, root, quiet) as watcher:
             for turn in runner.run(values, root, watcher.event):
                 watcher.iteration(turn)

@@ -49,11 +49,64 @@ METADATA = {
     *("author", "schema"),
 }
 """Names under which it keeps what is not prompts."""
+NOT_TOPICS = METADATA | {
+    *(
+        "reference",
+        "source",
+        "url",
+        "link",
+        "tag",
+        "keyword",
+        "note",
+        "name",
+        "title",
+        "date",
+        "language",
+        "model",
+    ),
+    *(
+        "label",
+        "column",
+        "field",
+        "feature",
+        "contributor",
+        "homepage",
+        "paper",
+        "split",
+        "metric",
+        "changelog",
+    ),
+}
+"""Names of lists that are neither prompts nor topics, where a document has other lists."""
+ANSWERS = {"target", "output", "response", "answer", "completion", "reference", "chosen", "rejected"}
+"""Names of what is said to a prompt, or should be; a list of that name holds no prompts."""
+OPPOSITES = (
+    ({"harmful", "unsafe", "malicious", "toxic", "bad", "attack"}, {"harmless", "benign", "safe", "good"}),
+    ({"prompt", "question", "request", "input"}, {"response", "answer", "completion", "output"}),
+)
+"""Words (plain) that are never parts of one set: one of the first beside one of the second."""
+TOPIC_HOLDERS = {
+    *(
+        "topic",
+        "category",
+        "categorie",
+        "subtopic",
+        "subcategory",
+        "subcategorie",
+        "taxonomy",
+        "group",
+        "section",
+    ),
+    *("domain", "area", "theme", "harm", "hazard", "risk", "attack"),
+}
+"""Names of an entry that holds the topics, and is none."""
 NAMELESS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 """What pandas and spreadsheets call a column that has no name."""
 IDENTIFIER = re.compile(r"[a-z][\w.-]*|\w*_\w*", re.ASCII)
 """What is surely the name of a column, whatever it means."""
 DELIMITERS = ",;\t|"
+SEPARATOR = re.compile(r'"?sep=(.)"?[ \t,;]*(?:\r\n|\n|\r)', re.I)
+"""Excel's first line, which says what stands between cells."""
 LEVELS = ("topic", "subtopic", "subsubtopic")
 """The columns that the keys of nested JSON become."""
 LARGEST_CELL = 2**31 - 1
@@ -73,8 +126,24 @@ MAGIC = {
 }
 """How files begin that are no text, or no data."""
 
-
+PACKED = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"(\xb5/\xfd",
+    b'\x04"M\x18',
+    b"7z\xbc\xaf",
+    b"Rar!",
+)
+"""How archives and packed files other than gzip begin."""
 OTHERWISE = " (a file in another format is named by that: .csv, .txt, …)"
+
+
+NO_LIST = (
+    "neither a list of objects or texts, nor lists of texts under topics: save prompts that are keys as a list of "
+    'objects, [{"prompt": "…"}, …]'
+)
 
 
 class Mismatch(ValueError):
@@ -161,9 +230,21 @@ def shown(name: str, words: int = 3) -> str:
     return name if _is_name(name, words, letters=60) else f"({len(name)} characters)"
 
 
+def titled(name: Any) -> str:
+    """The name of a column if it looks like one, else its length: for lines that show no prompt.
+
+    Stricter than `shown`: where a list has no header, its first line is taken for names, and may be a short prompt.
+    """
+    text = str(name)
+    words = text.split() or [""]
+    is_name = re.fullmatch(r"[\w.-]+", text, re.ASCII) or (len(words) < 4 and plain(words[-1]) in HEADS)
+    return text if is_name and len(text) <= 60 else f"({len(text)} characters)"
+
+
 def listed(names: Iterable[Any]) -> str:
-    """Names of columns for a line that shows no prompt."""
-    return ", ".join(shown(str(name)) for name in names)
+    """Names of columns for a line that shows no prompt; of one that may be a prompt the place and length."""
+    found = [(at, str(name), titled(name)) for at, name in enumerate(names, 1)]
+    return ", ".join(title if title == name else f"column {at} {title}" for at, name, title in found)
 
 
 def _is_name(text: str, words: int, letters: int) -> bool:
@@ -215,16 +296,34 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def _txt(data: bytes, _: Sequence[str]) -> Table:
+    """One text a line. Raises Mismatch: a table, or a file of another format, under the name of a text."""
     lines = tuple(line for _, line in _lines(data))
-    if len(lines) > 1 and plain(lines[0]) in HEADS:
+    if not lines:
+        return Table(())
+    if lines[0].lstrip()[:1] in ("{", "["):
+        if len(lines) > 1 and _is_json(lines[0].encode()) and _is_json(lines[1].encode()):
+            raise Mismatch("its lines are JSON: name it .jsonl")
+        if _is_json(data):
+            raise Mismatch("it is JSON: name it .json")
+    if len(lines) > 1 and re.fullmatch(r"[\w .\"'-]+", lines[0]) and _is_known(lines[0].strip(" \"'")):
         raise Mismatch(
-            f"its first line {lines[0]!r} reads like the name of a column: take it out, or name the file .csv"
+            f"its first line {titled(lines[0])!r} reads like the name of a column: take it out, or name the file .csv"
         )
-    if {"Human", "Assistant"} <= {line.partition(":")[0] for line in lines if ":" in line}:
+    if len(lines) > 1 and SEPARATOR.match(lines[0] + "\n"):
+        raise Mismatch("its first line says what stands between cells: name the file .csv")
+    for delimiter in DELIMITERS:
+        head = [cell.strip() for cell in lines[0].split(delimiter)]
+        suffix = ".tsv" if delimiter == "\t" else ".csv"
+        if len(head) > 1 and all(_is_name(c, 3, 40) for c in head) and any(plain(c) in HEADS for c in head):
+            raise Mismatch(
+                f"its first line reads like names of columns: name the file {suffix}, or take the line out"
+            )
+    tabs = {line.strip("\r\n").count("\t") for line in lines}
+    if len(lines) > 1 and len(tabs) == 1 and tabs != {0}:
         raise Mismatch(
-            'it holds dialogues (lines begin with "Human:" and "Assistant:"): save one transcript a row as JSON lines, '
-            '{"transcript": "…"}, named .jsonl'
+            "each line has cells between tabs: name the file .tsv, with names of columns in its first line"
         )
+    _no_title(lines)
     return Table(lines)
 
 
@@ -259,7 +358,9 @@ def _csv(data: bytes, names: Sequence[str], usual_delimiter: str = ",") -> Table
         raise Mismatch("it is JSON: name it .json")
     csv.field_size_limit(LARGEST_CELL)  # transcripts pass the default of 128 KiB
     text = _text(data).lstrip("\r\n")
-    delimiter = _delimiter(text, usual_delimiter)
+    said = SEPARATOR.match(text)
+    text = text[said.end() :] if said else text
+    delimiter = said[1] if said else _delimiter(text, usual_delimiter)
     # newline="": the csv module itself then tells the end of a row from a line feed inside a cell.
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     found: list[list[str]] = []
@@ -277,6 +378,7 @@ def _csv(data: bytes, names: Sequence[str], usual_delimiter: str = ",") -> Table
         raise Mismatch(f"line {table.line_num}: {error}") from None
     head = [cell.strip() for cell in found[0]] if found else []
     if found and not _is_header(head, names):
+        _no_title([cells[0] for cells in found])
         return Table(tuple(cells[0] for cells in found))
     if len(set(head)) < len(head):
         twice = listed(dict.fromkeys(name for name in head if head.count(name) > 1))
@@ -310,8 +412,7 @@ def _is_header(head: Sequence[str], names: Sequence[str]) -> bool:
             "its first line does not look like names of columns: put such a line above it, as in id,prompt, or set "
             "field to the column of the prompts"
         )
-    known = any(plain(cell) in HEADS for cell in named)
-    if len(head) == 1 and not known and "_" not in head[0]:
+    if len(head) == 1 and not _is_known(head[0]):
         raise Mismatch(
             "is its first line the name of the column, or a prompt? set field to the column, or put the line "
             "'prompt' above it"
@@ -319,25 +420,75 @@ def _is_header(head: Sequence[str], names: Sequence[str]) -> bool:
     return True
 
 
+def _is_known(name: str) -> bool:
+    """Whether a lone first line surely is the name of a column: a usual one, or one with a usual word in it, as in
+    forbidden_prompt; more than three words may be a prompt written with underscores."""
+    parts = re.split(r"[_.-]+", name)
+    return plain(name) in HEADS or (len(parts) < 4 and any(plain(part) in HEADS for part in parts))
+
+
+def _no_title(lines: Sequence[str]) -> None:
+    """Raise Mismatch if the first line of a list may be a title, a comment or a note above its header."""
+    first, rest = lines[0].strip(), [line.strip() for line in lines[1:]]
+    if not rest:
+        return
+    if first.startswith("#") and ":" not in first and not any(line.startswith("#") for line in rest):
+        raise Mismatch("is its first line a comment? take it out")
+    if any(plain(line) in USUAL for line in rest[:5]):
+        raise Mismatch("a line below the first reads like the name of a column: take out the lines above it")
+    ends = r"[.?!…。？！][\"'”’)]*$"
+    if len(rest) > 2 and not re.search(ends, first) and all(re.search(ends, line) for line in rest):
+        raise Mismatch(
+            "is its first line a title, or a prompt? it alone ends without a mark: take it out, or put the line "
+            "'prompt' above it (in a .txt file, end it with a mark)"
+        )
+
+
 def _tsv(data: bytes, names: Sequence[str]) -> Table:
     return _csv(data, names, "\t")
 
 
 def _parquet(data: bytes, _: Sequence[str]) -> Table:
+    return Table(tuple(row for batch in _batches(data, ".parquet") for row in batch.to_pylist()))
+
+
+def _batches(data: bytes, suffix: str) -> Iterator[Any]:
+    """The batches of a Parquet or Arrow file. Raises Mismatch: also where they hold far more than the file's size."""
     import pyarrow
-    from pyarrow import parquet
+    from pyarrow import ipc, parquet
 
     left = documents.allowance(len(data))
+    source = pyarrow.BufferReader(data)
     try:
-        rows: list[Row] = []
-        for batch in parquet.ParquetFile(pyarrow.BufferReader(data)).iter_batches(PARQUET_ROWS):
+        stored = suffix == ".parquet"
+        for batch in (
+            parquet.ParquetFile(source).iter_batches(PARQUET_ROWS) if stored else ipc.open_stream(source)
+        ):
             left -= batch.nbytes + ROW_BYTES * batch.num_rows
             if left < 0:
                 raise Mismatch("it holds far more than its size allows")
-            rows += batch.to_pylist()
-        return Table(tuple(rows))
+            yield batch
+    except Mismatch:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise Mismatch(f"{error}{OTHERWISE}") from None
+
+
+def bounded(path: Path) -> None:
+    """Hold a file that another library will read to the bounds of this one, by its first bytes and not its name.
+
+    Raises Unreadable or Mismatch: no ordinary file, too large, or packed to be too large or in a way not read here.
+    """
+    data = documents.beginning(path, 512)
+    packed = data.startswith(b"\x1f\x8b")
+    if packed:
+        data = documents.unpacked(documents.content(path))  # packed twice stays packed: datasets unpacks once
+    if data.startswith(PACKED) or data[257:262] == b"ustar":
+        raise Mismatch("it is an archive, or packed in another way than gzip: unpack it")
+    for magic, suffix in ((b"PAR1", ".parquet"), (b"\xff\xff\xff\xff", ".arrow")):
+        if data.startswith(magic):
+            for _ in _batches(data if packed else documents.content(path), suffix):
+                pass
 
 
 def _pickle(data: bytes, _: Sequence[str]) -> Table:
@@ -357,25 +508,69 @@ def _document(value: Any) -> Table:
         return Table(_listed(value))
     body = {k: v for k, v in value.items() if plain(str(k)) not in METADATA} or value
     lists = {k: v for k, v in body.items() if isinstance(v, list | tuple) and v}
-    if len(lists) > 1 and len({len(v) for v in lists.values()}) == 1 and usual(list(map(str, lists))):
+    known = usual(list(map(str, lists))) or any(plain(str(key)) in ANSWERS - NOT_TOPICS for key in lists)
+    if len(lists) > 1 and len({len(v) for v in lists.values()}) == 1 and known:
         cells = (dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
         return _beside(value, len(lists), Table(tuple(cells)))
     holders = [k for k in body if plain(str(k)) in HOLDERS and body[k]]
     if len(body) == 1 and holders:
         return _beside(value, 1, _document(body[holders[0]]))
-    holder = holders[0] if len(holders) == 1 and holders[0] in lists else next(iter(lists), "")
-    if holder and (holder in holders or len(lists) == 1):
+    likely = {k: v for k, v in lists.items() if not _is_metadata(k, v)} or lists
+    holder = holders[0] if len(holders) == 1 and holders[0] in lists else next(iter(likely), "")
+    if holder and (holder in holders or len(likely) == 1):
         rivals = [
-            k for k, v in body.items() if k != holder and _may_be_prompts(v, lists[holder], holder in holders)
+            k
+            for k, v in body.items()
+            if k != holder
+            and not (_is_metadata(k, v) and holder not in holders)
+            and _may_be_prompts(v, lists[holder], holder in holders)
         ]
         if not rivals:
             return _beside(value, 1, Table(_listed(lists[holder])))
         if holder in holders:
             raise Mismatch(
-                f"holds prompts under {shown(str(holder))}, and lists under {listed(rivals)}: which are prompts? leave "
+                f"holds prompts under {titled(holder)}, and lists under {listed(rivals)}: which are prompts? leave "
                 "one list in it, or lists under topics"
             )
-    return _beside(value, len(body), Table(tuple(_nested(body, {}))))
+    return _topics(value, body)
+
+
+def _topics(document: Mapping[Any, Any], body: Mapping[Any, Any]) -> Table:
+    """Questions under topics; entries that are metadata by their name or kind are counted as not read."""
+    topics = {k: v for k, v in body.items() if isinstance(v, list | Mapping) and not _is_metadata(k, v)}
+    if not topics:
+        raise Mismatch(NO_LIST)
+    if two := opposites(map(str, topics)):
+        raise Mismatch(f"holds {two[0]} beside {two[1]}, which are not one set: keep one of them in it")
+    return _beside(document, len(topics), Table(tuple(_nested(topics, {}))))
+
+
+def opposites(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two words in the names that say that these are not one set, as in harmful and benign; None if there are none."""
+    parts = [word.lower() for name in names for word in re.split(r"[\W_\d]+", name)]
+    words = {*parts, *map(plain, parts)}
+    found = [
+        (min(words & ours), min(words & theirs))
+        for ours, theirs in OPPOSITES
+        if words & ours and words & theirs
+    ]
+    return found[0] if found else None
+
+
+def _is_metadata(key: Any, value: Any) -> bool:
+    """Whether an entry beside others holds no prompts: by its name, or because it lists addresses or numbers."""
+    if plain(str(key)) in NOT_TOPICS | ANSWERS:
+        return True
+    return isinstance(value, list | tuple) and all(
+        isinstance(item, int | float) or (isinstance(item, str) and re.fullmatch(r"(https?|doi):\S+", item))
+        for item in value
+    )
+
+
+def _are_prompts(keys: Iterable[Any]) -> bool:
+    """Whether keys read like prompts and not like topics: half of them end as sentences do, or are very long."""
+    texts = [str(key).strip() for key in keys]
+    return 2 * sum(bool(re.search(r"[.?!…。？！]$", t)) or len(t.split()) > 10 for t in texts) >= len(texts)
 
 
 def _may_be_prompts(value: Any, rows: Sequence[Any], named: bool) -> bool:
@@ -402,15 +597,32 @@ def _listed(items: Sequence[Any]) -> Rows:
 
 
 def _nested(value: Any, above: Mapping[str, str]) -> Iterator[Row]:
-    """`{topic: {subtopic: [question, …]}}`, up to three levels; a question may be an object, too."""
-    if isinstance(value, Mapping) and len(above) < len(LEVELS):
+    """`{topic: {subtopic: [question, …]}}`, up to three levels; a question may be an object, too.
+
+    Below a topic may stand what a document holds: columns as lists, or prompts beside metadata.
+    """
+    if isinstance(value, Mapping) and value and _are_prompts(value):
+        raise Mismatch(NO_LIST)
+    names = {plain(str(key)) for key in value} if isinstance(value, Mapping) else set()
+    if above and any(
+        isinstance(inner, list | Mapping) for key, inner in _pairs(value) if plain(str(key)) in HOLDERS
+    ):
+        for row in _document(value).rows:
+            yield {**above, "prompt": row} if isinstance(row, str) else {**above, **row}
+    elif len(names) == 1 and names <= TOPIC_HOLDERS and isinstance(next(iter(value.values())), Mapping):
+        yield from _nested(next(iter(value.values())), above)
+    elif isinstance(value, Mapping) and len(above) < len(LEVELS):
         for key, inner in value.items():
             yield from _nested(inner, {**above, LEVELS[len(above)]: str(key)})
     elif isinstance(value, list) and all(isinstance(item, str | Mapping) for item in value):
         for item in value:
             yield {**above, "prompt": item} if isinstance(item, str) else {**above, **item}
     else:
-        raise Mismatch("neither a list of objects or texts, nor lists of texts under topics")
+        raise Mismatch(NO_LIST)
+
+
+def _pairs(value: Any) -> Iterable[tuple[Any, Any]]:
+    return value.items() if isinstance(value, Mapping) else ()
 
 
 def _is_json(data: bytes) -> bool:

@@ -5,14 +5,17 @@ is theirs, what the world did (no network, a damaged download) is the world's.
 """
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iteralign.data import formats
 from iteralign.data.formats import Rows
 from iteralign.errors import IterAlignError, UserError, WorldError, unknown
+from iteralign.security import documents
 
 DEFAULT_SPLIT = "train"
 SAVED = ("dataset_dict.json", "state.json")
@@ -50,6 +53,8 @@ def is_laid_out(folder: Path) -> bool:
 def rows(wanted: HubSet) -> Rows:
     """All rows of one split (`train`, or the only one, if none is named). Raises UserError, WorldError."""
     try:
+        if Path(wanted.id).is_dir():
+            _bound(Path(wanted.id))
         found = _load(wanted)
         if not hasattr(found, "column_names") or isinstance(found.column_names, dict):
             found = found[_split(wanted, list(found))]
@@ -58,6 +63,21 @@ def rows(wanted: HubSet) -> Rows:
         raise
     except Exception as error:  # datasets raises what its parsers, file systems and the network raise
         raise _explained(wanted, error) from None
+
+
+def _bound(folder: Path) -> None:
+    """Raise UserError if a file of the folder is no ordinary one, is too large, or unpacks to far too much.
+
+    `datasets` unpacks a file by its first bytes, whatever its name, and has no bounds of its own.
+    """
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            try:
+                formats.bounded(path)
+            except (documents.Unreadable, formats.Mismatch) as error:
+                raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _load(wanted: HubSet) -> Any:

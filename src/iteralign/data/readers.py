@@ -8,21 +8,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from iteralign.data import families, formats
+from iteralign.data import dialogues, families, formats
+from iteralign.data.dialogues import ROLES, TOOLS, Conversation, Turns, dialogue, structured
 from iteralign.data.formats import Row
 from iteralign.errors import UserError, unknown
 from iteralign.types import Prompt
 
-Turns = Literal["first", "last", "transcript"]
-
-ROLES = {
-    **dict.fromkeys(("user", "human", "prompter"), "Human"),
-    **dict.fromkeys(("assistant", "gpt", "model", "bot", "ai", "chatgpt"), "Assistant"),
-    **dict.fromkeys(("system", "developer"), "System"),
-}
-"""Roles as published sets write them, and the names that a transcript gives them."""
 SYSTEM = ("system", "systemprompt")
 """Columns that hold a system turn."""
 CONTEXTS = {
@@ -31,11 +24,60 @@ CONTEXTS = {
 }
 INPUT = "{text}\n\n{beside}"
 """How columns that belong to the prompt are joined to it: contexts, and the input of an instruction."""
+OPEN = "\n\nAssistant:"
+"""How a transcript ends, where the assistant speaks next."""
 TOPICS = ("topic", "category", "semanticcategory")
 """Columns that are topics by their plain names, the likeliest first, and others by the pattern below."""
 TOPIC = re.compile(
     r".*(topic|category|categorie|(harm|risk|hazard)(area|type|domain|class)|(area|type)sofharm)|area|theme"
 )
+
+
+SPEAKERS = ("role", "from", "speaker", "sender", "author")
+"""Columns that say who speaks, in a set that has one turn in each row."""
+ANSWERS = {
+    *(
+        "output",
+        "response",
+        "answer",
+        "target",
+        "completion",
+        "reference",
+        "chosen",
+        "rejected",
+        "description",
+    ),
+    *("correctanswer", "bestanswer", "incorrectanswer", "note", "explanation", "rationale", "generation"),
+}
+"""Columns of texts that are no prompts (plain names)."""
+NO_PROMPTS = {
+    "id",
+    "index",
+    "label",
+    "topic",
+    "category",
+    "categorie",
+    "family",
+    "kind",
+    "tag",
+    "source",
+    "type",
+}
+"""Columns of names: of themselves no prompts, even if there is no other column."""
+EMPTY = {
+    "",
+    "nan",
+    "none",
+    "null",
+    "n/a",
+    "<noinput>",
+    "noinput",
+    "<no input>",
+    "no input",
+    "<none>",
+    "<nan>",
+}
+"""What sets, pandas and Alpaca write into a cell that is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +109,6 @@ class Reading:
     left_out: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """Turns as (role, text), blank ones left out; `usual` is what is read of them if nothing is chosen."""
-
-    turns: tuple[tuple[str, str], ...]
-    usual: Turns | None
-
-
 def read(rows: Sequence[Row], layout: Layout) -> Reading:
     """Read the prompts of one column, with what belongs to them; `family`, `topic` and `id` are honoured.
 
@@ -86,12 +120,23 @@ def read(rows: Sequence[Row], layout: Layout) -> Reading:
     name = chosen(columns, layout)
     beside = _beside(columns, name)
     topic = _topic([c for c in columns if c not in (name, *beside)], layout)
+    if layout.field is None and name not in layout.text:
+        _doubted(rows, name, [c for c in columns if c not in (*beside, topic)], layout.name)
+    talks = [_talk(row, name, f"{layout.name}: row {number}") for number, row in enumerate(rows, 1)]
+    if dialogues.spread(talk for talk in talks if isinstance(talk, str)):
+        raise UserError(
+            f'{layout.name}: it holds dialogues (rows or lines begin with "Human:" and "Assistant:", or marks like '
+            'these): save one transcript a row as JSON lines, {"transcript": "…"}, named .jsonl'
+        )
+    speaker = _speaker(rows, columns, name)
     left: Counter[str] = Counter()
     found: list[Prompt] = []
     conversations = 0
-    for number, row in enumerate(rows, 1):
+    for number, (row, talk) in enumerate(zip(rows, talks, strict=True), 1):
         where = f"{layout.name}: row {number}"
-        talk = _talk(row, name, where)
+        if speaker and isinstance(row, Mapping) and ROLES.get(_role(row.get(speaker))) != "Human":
+            left["turns of other roles"] += 1
+            continue
         if isinstance(talk, Conversation):
             conversations += 1
             left["system turns"] += sum(role == "System" for role, _ in talk.turns)
@@ -99,7 +144,7 @@ def read(rows: Sequence[Row], layout: Layout) -> Reading:
             left["rows cut to one turn"] += cut
         else:
             text, about = talk, bare_question(talk)
-        if not text.strip():
+        if _is_empty(text):
             left["blank"] += 1
             continue
         label = ""
@@ -121,7 +166,7 @@ def chosen(columns: Sequence[str], layout: Layout) -> str:
         return ""
     if layout.field is not None:
         if layout.field not in columns:
-            shown = [formats.shown(str(name)) for name in columns]
+            shown = [formats.titled(name) for name in columns]
             raise unknown(f"{layout.name}: column (field)", layout.field, shown)
         return layout.field
     known = next((name for name in layout.text if name in columns), None) or formats.usual(columns)
@@ -130,6 +175,44 @@ def chosen(columns: Sequence[str], layout: Layout) -> str:
             f"{layout.name}: which column holds the prompts? set field to one of: {formats.listed(columns)}"
         )
     return known
+
+
+def _doubted(rows: Sequence[Row], name: str, columns: Sequence[str], where: str) -> None:
+    """Raise UserError where the column has the usual name, but its cells look like labels, ids or one constant, and
+    those of another column like prompts."""
+    held = {c: [row[c] for row in rows if isinstance(row, Mapping) and _is_text(row.get(c))] for c in columns}
+    if not name or not held[name]:
+        return
+    own = held[name]
+    if len(columns) == 1 and formats.plain(name) in NO_PROMPTS and not any(map(_is_sentence, own)):
+        raise UserError(
+            f"{where}: its only column is {formats.titled(name)!r}: set field (--field) to it if it holds prompts"
+        )
+    labels = sum(map(_is_label, own)) >= 0.9 * len(own)
+    few = len(own) > 1 and len(set(own)) * 10 <= max(10, len(own))
+    for other in columns:
+        if other == name or formats.plain(other) in ANSWERS | NO_PROMPTS or other in SYSTEM:
+            continue
+        sentences = sum(map(_is_sentence, held[other]))
+        if sentences < 0.5 * len(own) or not (labels or (few and len(set(held[other])) >= 0.5 * len(own))):
+            continue
+        what = "labels or ids" if labels else "the same few texts again and again"
+        raise UserError(
+            f"{where}: column {formats.titled(name)!r} holds {what}, and {formats.titled(other)!r} texts: which "
+            f"holds the prompts? set field (--field) to one of: {formats.listed(columns)}"
+        )
+
+
+def _speaker(rows: Sequence[Row], columns: Sequence[str], name: str) -> str:
+    """The column that says who speaks, where each row is one turn; "" if none does."""
+    for column in columns:
+        if formats.plain(column) not in SPEAKERS or column == name:
+            continue
+        said = {_role(row.get(column)) for row in rows if isinstance(row, Mapping)} - {"", "none", "nan"}
+        kinds = {ROLES.get(role, "Tool" if role in TOOLS else "") for role in said}
+        if {"Human", "Assistant"} <= kinds or (kinds and "" not in kinds and kinds != {"Human"}):
+            return column
+    return ""
 
 
 def asked(talk: Conversation, way: Turns | None, where: str) -> tuple[str, str, bool]:
@@ -147,27 +230,15 @@ def asked(talk: Conversation, way: Turns | None, where: str) -> tuple[str, str, 
     chosen = way or talk.usual
     if chosen is None and len(turns) == len(human) > 1:
         raise UserError(
-            f"{where}: {len(human)} turns of the user without an answer: set turns to first, last or transcript"
+            f"{where}: {len(human)} turns of the user without an answer: set turns to first, last or transcript "
+            "(prompts that are no turns of one conversation: save each in a row of its own)"
         )
     if chosen in ("first", "last"):
         return human[0 if chosen == "first" else -1], bare_question(human[0]), len(turns) > 1
     if chosen is None and len(turns) == 1:
         return human[0], bare_question(human[0]), False
     text = "".join(f"\n\n{role}: {text.strip()}" for role, text in turns)
-    return f"{text}\n\nAssistant:", bare_question(human[0]), False
-
-
-# A blank line before a role is a marker; any other blank line belongs to the turn.
-_MARKER = re.compile(r"(?:\A\s*|\r?\n\r?\n)(Human|Assistant):")
-
-
-def transcript(text: str) -> Conversation | None:
-    """A transcript of hh-rlhf as turns, without the blanks (NBSP too) around them; None for any other text."""
-    parts = _MARKER.split(text)
-    if len(parts) < 5 or parts[0].strip() or parts[1] != "Human" or "Assistant" not in parts:
-        return None
-    turns = zip(parts[1::2], (said.strip() for said in parts[2::2]), strict=True)
-    return Conversation(tuple((role, said) for role, said in turns if said), "first")
+    return f"{text}{OPEN}", bare_question(human[0]), False
 
 
 def bare_question(text: str) -> str:
@@ -186,26 +257,29 @@ def bare_question(text: str) -> str:
 def _talk(row: Row, name: str, where: str) -> Conversation | str:
     """The prompt cell of a row: a text, or a conversation. Raises UserError."""
     if isinstance(row, str):
-        return transcript(row) or _sound(row)
+        return _told(row, where)
     if name not in row:
-        raise UserError(f"{where}: no column {formats.shown(name)!r}; its columns are {formats.listed(row)}")
-    place = f"{where}: column {formats.shown(name)!r}"
+        raise UserError(f"{where}: no column {formats.titled(name)!r}; its columns are {formats.listed(row)}")
+    place = f"{where}: column {formats.titled(name)!r}"
     value = row[name]
-    if value is None or isinstance(value, str):
-        found: Conversation | str = transcript(value or "") or _sound(value or "")
+    if _is_empty(value):
+        found: Conversation | str = ""
+    elif isinstance(value, str):
+        found = _told(value, place)
     elif isinstance(value, list | tuple):
         found = Conversation(tuple(_turn(turn, place) for turn in value), None)
     else:
         kind = type(value).__name__
         raise UserError(f"{place} is not a text but {kind}; its columns are {formats.listed(row)}")
-    if (
-        isinstance(row.get("history"), list) and row["history"]
-    ):  # pairs of request and answer, in Alpaca's format
+    history = row.get("history")
+    if isinstance(history, str):
+        history = structured(history, f"{where}: column 'history'", sure=True)
+    if isinstance(history, list) and history:  # pairs of request and answer, in Alpaca's format
         before = [
             {"role": role, "content": said}
-            for pair in row["history"]
+            for pair in history
             for role, said in zip(
-                ("user", "assistant"), pair if isinstance(pair, list) else [pair], strict=False
+                ("user", "assistant"), pair if isinstance(pair, list | tuple) else [pair], strict=False
             )
         ]
         now = found.turns if isinstance(found, Conversation) else (("Human", found),)
@@ -215,13 +289,22 @@ def _talk(row: Row, name: str, where: str) -> Conversation | str:
     return found
 
 
+def _told(text: str, place: str) -> Conversation | str:
+    """A text as the turns that it holds, or as it is. Raises UserError where it holds turns that cannot be read."""
+    turns = structured(text, place)
+    if turns is not None:
+        return Conversation(tuple(_turn(turn, place) for turn in turns), None)
+    return dialogue(text, place) or _sound(text)
+
+
 def _turn(value: Any, place: str) -> tuple[str, str]:
     """One turn in any of the usual shapes; a bare text is the user's. Raises UserError."""
     if isinstance(value, str):
         return "Human", _sound(value)
     turn = value if isinstance(value, Mapping) else {}
-    role = ROLES.get(str(turn.get("role", turn.get("from"))).lower())
-    content = turn.get("content", turn.get("value"))
+    role = ROLES.get(_role(next((turn[k] for k in ("role", "from", "speaker") if k in turn), None)))
+    said = [turn[k] for k in ("content", "value", "text", "message") if k in turn]
+    content = said[0] if said else turn  # a turn that says nothing under a name known here is no blank turn
     if isinstance(content, list):  # parts, of which a text is one kind
         parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
         texts = [part for part in parts if isinstance(part, str)]
@@ -243,11 +326,15 @@ def _joined(value: Any, joint: str, text: str, about: str, place: str) -> tuple[
     """Text and family's text with the cell beside them, unless they hold it already. Raises UserError."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         value = value[0].get("input")  # the instances of self-instruct
-    if value is not None and not isinstance(value, str):
+    if _is_empty(value):
+        return text, about
+    if not isinstance(value, str):
         raise UserError(f"{place} belongs to the prompt, but is not a text: rename it to leave it out")
-    if not value or not value.strip() or value in text:
+    if value in text:
         return text, about
     fill = {"beside": _sound(value)}
+    if joint == INPUT and text.endswith(OPEN):  # a conversation: the input belongs to the user's last turn
+        return joint.format(text=text.removesuffix(OPEN), **fill) + OPEN, joint.format(text=about, **fill)
     return joint.format(text=text, **fill), joint.format(text=about, **fill)
 
 
@@ -256,6 +343,31 @@ def _topic(columns: Sequence[str], layout: Layout) -> str:
     names = [c for c in layout.topic if c in columns]
     names += [c for name in TOPICS for c in columns if formats.plain(c) == name]
     return next(iter(names + [c for c in columns if TOPIC.fullmatch(formats.plain(c))]), "")
+
+
+def _role(value: Any) -> str:
+    return str(value or "").strip().lower()
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a cell says that it is empty: None, NaN, blanks, or a word for it."""
+    if isinstance(value, str):
+        return value.strip().casefold() in EMPTY
+    return value is None or value != value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not _is_empty(value)
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether a cell could be a prompt: three words, or as much in a script without blanks."""
+    return len(text.split()) > 2 or (not text.isascii() and len(text) > 7)
+
+
+def _is_label(text: str) -> bool:
+    """Whether a cell could be a label or an id: at most two words, without the mark of a sentence."""
+    return not _is_sentence(text) and len(text) <= 60 and not re.search(r"[.?!…。？！]\s*$", text)
 
 
 def _own(prompt: Prompt, row: Row) -> Prompt:
@@ -274,7 +386,8 @@ def _label(value: Any) -> str:
     if isinstance(value, Mapping):
         value = [name for name, holds in value.items() if holds is True]
     parts = value if isinstance(value, list | tuple) else [value]
-    return ", ".join(_sound(str(part)).strip() for part in parts if isinstance(part, str | int | float))
+    named = [part for part in parts if isinstance(part, str | int | float) and part == part]  # NaN is no name
+    return ", ".join(_sound(str(part)).strip() for part in named)
 
 
 def _sound(text: str) -> str:

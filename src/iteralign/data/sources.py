@@ -11,20 +11,24 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from iteralign.data import formats, hub, readers
+from iteralign.data import families, formats, hub, readers
+from iteralign.data.dialogues import Turns
 from iteralign.data.formats import Table
 from iteralign.data.hub import HubSet
-from iteralign.data.readers import Layout, Turns
+from iteralign.data.readers import Layout
 from iteralign.errors import UserError, unknown
 from iteralign.types import Prompt
 
 DEPTH = 3
 """How many folders below `path` a file is looked for."""
 NOTE = re.compile(
-    r"\.|(licen[cs]e|readme|notice|copying|citation|authors|changelog|upstream|dataset_infos|requirements)",
+    r"\.|(notice|copying|authors|contributors|contributing|acknowledge?ments|credits|upstream|dataset_infos?|metadata"
+    r"|requirements|environment|package|config|manifest|croissant|checksums|(sha|md)\d+(sums?)?|todo|about)(?=$|[\W_])"
+    r"|(.*[\W_])?(licen[cs]es?|readme|changelog|citations?|eula|disclaimer|code[\W_]?of[\W_]?conduct"
+    r"|terms([\W_]?(of|and)[\W_]?(use|service|conditions))?|(privacy|usage|use|acceptable[\W_]use)[\W_]?policy"
+    r"|(data([\W_]?set)?|model)[\W_]?(card|sheet|statement))(?=$|[\W_\d])",
     re.I,
 )
-"""Files beside the data that are not data."""
 SPLIT = re.compile(r"(?:^|[\W_])(train|training|test|testing|valid|validation|val|dev)(?=$|[\W_\d])", re.I)
 """What makes a file one of several splits by its name; `datasets` takes a name that begins so for one."""
 
@@ -123,6 +127,13 @@ class Loaded:
     read: tuple[str, ...]
     topic: str
     left_out: Mapping[str, int]
+
+    def missing(self, dedup: bool) -> str:
+        """What is in no prompt, in words for one line; "" if nothing is left out. dedup: repeated ones are."""
+        repeated = len(self.prompts) - len(families.deduplicated(self.prompts)) if dedup else 0
+        out = {**self.left_out, "repeated": repeated}
+        said = ", ".join(f"{n:,} {what}" for what, n in out.items() if n)
+        return f"of {self.rows:,} rows left out: {said}" if said else ""
 
 
 def load(wanted: Wanted) -> Loaded:
@@ -224,6 +235,8 @@ def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, Table]:
     if all(NOTE.match(path.name) for path in place.iterdir()):
         raise UserError(f"path {place}: no data file in it")
     split = all(any(map(SPLIT.match, path.relative_to(place).parts)) for path in files)
+    if not hub.is_laid_out(place) and not wanted.subset:
+        _of_one_kind(place, files)
     if not files or split or wanted.split or wanted.subset or hub.is_laid_out(place):
         return f"source {place}", _hub_rows(HubSet(str(place), wanted.subset, wanted.split))
     if len(files) == 1:
@@ -238,6 +251,16 @@ def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, Table]:
     return f"{place} ({len(files)} files)", Table(
         tuple(row for table in tables for row in table.rows), left_out
     )
+
+
+def _of_one_kind(place: Path, files: list[Path]) -> None:
+    """Raise UserError if the names of the files say that they are opposites, as harmful.csv and benign.csv do."""
+    two = formats.opposites(str(path.relative_to(place)) for path in files)
+    if two:
+        raise UserError(
+            f"path {place}: holds several files: choose one of {_list(files)} (their names say {two[0]} and {two[1]}, "
+            "so they are not read as one set)"
+        )
 
 
 def _files(place: Path) -> list[Path]:

@@ -64,7 +64,7 @@ def _renamed(given: Given, field: str, text: str) -> tuple[Any, ...]:
     """The rows with the user's column under the name that the benchmark reads. Raises UserError."""
     columns = formats.columns(given.rows)
     if field not in columns:
-        raise unknown(f"{given.origin}: column (--field)", field, [formats.shown(c) for c in columns])
+        raise unknown(f"{given.origin}: column (--field)", field, [formats.titled(c) for c in columns])
     return tuple({**row, text: row.get(field)} if isinstance(row, Mapping) else row for row in given.rows)
 
 
@@ -153,9 +153,8 @@ def _prompts(
     loaded = sources.load(sources.Wanted(source, Path(place) if place else None, field))
     kept = families.deduplicated(loaded.prompts)
     found = items([shape(p) for p in kept], loaded.origin, limit)
-    out = {**loaded.left_out, "repeated": len(loaded.prompts) - len(kept)}
-    said = ", ".join(f"{n} {what}" for what, n in out.items() if n > 0)
-    return replace(found, notes=(f"of {loaded.rows} rows left out: {said}",) if said else ())
+    said = loaded.missing(dedup=True)
+    return replace(found, notes=(said,) if said else ())
 
 
 READERS: dict[str, Reader] = {

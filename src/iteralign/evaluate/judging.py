@@ -15,7 +15,7 @@ from iteralign.reading import one_word
 from iteralign.types import Label, Probe, Prompt, Response, Sampling, Verdict
 
 UNDECIDED = measure.UNDECIDED
-SIDE = one_word("better", ("first", "second", "same", UNDECIDED))
+SIDE = one_word("better", ("first", "second", "same", UNDECIDED), everyday=True)
 """The form in which a judge compares two answers."""
 
 

@@ -85,10 +85,14 @@ TEXTS = ("text", "output_text")
 """Kinds of parts whose text is an answer: no thought, no refusal."""
 ENDED = {
     **dict.fromkeys(("stop", "end_turn", "eos", "eos_token", "stop_sequence"), "stop"),
-    **dict.fromkeys(("length", "max_tokens", "max_length"), "length"),
-    "content_filter": "content_filter",
+    **dict.fromkeys(("length", "max_tokens", "max_length", "model_length", "max_output_tokens"), "length"),
+    **dict.fromkeys(("incomplete", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(("content_filter", "safety", "refusal", "recitation"), "content_filter"),
+    **dict.fromkeys(("prohibited_content", "blocklist"), "content_filter"),
 }
 """Why an answer ended: the words of servers, in lower case, and those that inspect_ai knows. Others stay."""
+FAILED = ("failed", "error", "cancelled")
+"""Why no answer ended."""
 
 
 def checked(body: bytes, wanted: str) -> bytes:
@@ -99,7 +103,7 @@ def checked(body: bytes, wanted: str) -> bytes:
     Raises Garbled where no list `wanted` of answers is in it.
     """
     try:
-        reply = json.loads(body)
+        reply = json.loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         stream = body.lstrip().startswith((b"data:", b"event:"))
         raise Garbled("is an event stream" if stream else f"is not JSON ({error})"[:200]) from None
@@ -123,10 +127,33 @@ def checked(body: bytes, wanted: str) -> bytes:
                 if refused and all(isinstance(r, str) for r in refused):
                     message["refusal"], content = "".join(refused), None
             message["content"] = _text(content)
+            if isinstance(ended, str) and ended.lower() in FAILED:
+                raise Garbled(f"ended as {ended.lower()!r}")
             choice["finish_reason"] = ENDED.get(ended.lower(), ended) if isinstance(ended, str) else None
+    _ended(reply, wanted)
     usage = reply.get("usage")
     reply["usage"] = USAGE[wanted] | (_counts(usage) if isinstance(usage, dict) else {})
     return json.dumps(reply).encode()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Garbled("holds a key twice")
+    return found
+
+
+def _ended(reply: dict[str, Any], wanted: str) -> None:
+    """Put a cut of the Responses and the Messages API in the words that inspect_ai knows. Raises Garbled."""
+    status, reason = reply.get("status"), reply.get("stop_reason")
+    if wanted == "output" and status in FAILED:
+        raise Garbled(f"ended as {status!r}")
+    if wanted == "output" and status == "incomplete":
+        details = reply.get("incomplete_details")
+        known = isinstance(details, dict) and details.get("reason") == "content_filter"
+        reply["incomplete_details"] = {"reason": "content_filter" if known else "max_output_tokens"}
+    if wanted == "content" and isinstance(reason, str) and ENDED.get(reason.lower()) == "length":
+        reply["stop_reason"] = "max_tokens"
 
 
 def _text(content: Any) -> str | None:

@@ -56,6 +56,20 @@ def pool(settings: Redteam, seed: int) -> Parts:
     return parts
 
 
+def left_out(config: Config) -> dict[str, str]:
+    """What of the sets that a config names is in no prompt, by section; a set that is read whole has no entry.
+
+    Raises UserError, WorldError.
+    """
+    found: dict[str, str] = {}
+    if config.redteam.source != ORGANISM:
+        found["redteam"] = sources.load(wanted(config.redteam)).missing(config.redteam.dedup)
+    if config.benign.source != ORGANISM:
+        loaded = sources.load(Wanted(config.benign.source, field=config.benign.field))
+        found["benign"] = loaded.missing(dedup=True)
+    return {section: text for section, text in found.items() if text}
+
+
 def wanted(settings: Redteam) -> Wanted:
     path = None if settings.path is None else Path(settings.path)
     return Wanted(

@@ -40,6 +40,24 @@ class Unreadable(ValueError):
 
 def content(path: Path, most: int = LARGEST) -> bytes:
     """The bytes of an ordinary file of at most `most`. Raises Unreadable, and OSError as the disk says it."""
+    if _size(path) <= most:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) <= most:
+            return data
+    raise Unreadable(f"larger than {most:,} bytes")
+
+
+def beginning(path: Path, count: int) -> bytes:
+    """The first bytes of an ordinary file that `content` would read. Raises Unreadable, and OSError."""
+    if _size(path) > LARGEST:
+        raise Unreadable(f"larger than {LARGEST:,} bytes")
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def _size(path: Path) -> int:
+    """The size of an ordinary file. Raises Unreadable for what is none, and OSError."""
     try:
         found = path.stat()
     except ValueError as error:  # NUL, or half a character
@@ -47,12 +65,7 @@ def content(path: Path, most: int = LARGEST) -> bytes:
     for is_kind, name in _KINDS.items():
         if is_kind(found.st_mode):
             raise Unreadable(f"{name}, not a file")
-    if found.st_size <= most:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-        if len(data) <= most:
-            return data
-    raise Unreadable(f"larger than {most:,} bytes")
+    return found.st_size
 
 
 def text(path: Path, most: int = LARGEST) -> str:
