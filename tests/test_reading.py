@@ -397,3 +397,8 @@ def test_the_last_paragraph_holds_no_blank_line(text: str) -> None:
 )
 def test_the_last_paragraph(text: str, last: str) -> None:
     assert last_paragraph(text) == last
+
+
+def test_half_a_surrogate_pair_in_a_field_becomes_a_text_that_can_be_sent() -> None:
+    reply = '{"principles": [{"category": "a\\ud800", "text": "Be \\udfff kind, \\ud83d\\ude00."}]}'
+    assert propose.read_json(reply) == [("a\ufffd", "Be \ufffd kind, \U0001f600.")]

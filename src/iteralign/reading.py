@@ -140,9 +140,14 @@ def without_thought(text: str) -> str:
     return text[at:]
 
 
+def encodable(text: str) -> str:
+    """Return a text that can be sent and written: half of a surrogate pair becomes U+FFFD, two halves one letter."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def one_line(value: Any, limit: int = 300) -> str:
     """Return a text field of a reply as one bounded line; anything that is not text is empty."""
-    return " ".join(value.split())[:limit] if isinstance(value, str) else ""
+    return encodable(" ".join(value.split())[:limit]) if isinstance(value, str) else ""
 
 
 def last_paragraph(text: str) -> str:

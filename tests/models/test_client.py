@@ -4,7 +4,7 @@ import gzip
 import json
 import resource
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -81,7 +81,7 @@ TEXTS = {
     "parts": (completion([{"type": "text", "text": "fi"}, {"type": "text", "text": "ne"}]), "fine"),
     "texts in a list": (completion(["fi", "ne"]), "fine"),
     "no part": (completion([]), ""),
-    "a lone surrogate": (completion("\ud800 fine"), "\ud800 fine"),
+    "half a surrogate pair": (completion("\ud800 fine"), "\ufffd fine"),
     "NUL": (completion("\0 fine"), "\0 fine"),
     "UTF-16": (completion("fine").decode().encode("utf-16"), "fine"),
     "no choice": (completion("", choices=[]), ""),
@@ -209,6 +209,7 @@ USAGES: dict[str, Any] = {
     "more cached than sent": {
         "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "prompt_tokens_details": {"cached_tokens": "x"},
     },
+    "one for a long answer": {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8},
     "no answer": {"prompt_tokens": 7, "completion_tokens": 0, "total_tokens": 7},
     "above what a call can hold": {"prompt_tokens": 5000, "completion_tokens": 3, "total_tokens": 5003},
     "an answer above the limit": {"prompt_tokens": 7, "completion_tokens": 501, "total_tokens": 508},
@@ -336,3 +337,90 @@ def test_a_failure_of_the_responses_api_is_a_failed_attempt() -> None:
 def test_a_full_context_of_the_messages_api_is_a_cut() -> None:
     body = b'{"content": [], "stop_reason": "model_context_window_exceeded"}'
     assert json.loads(checked(body, "content"))["stop_reason"] == "max_tokens"
+
+
+def test_a_long_prompt_that_is_counted_as_one_token_is_estimated(server: Any, faulty: ModuleType) -> None:
+    body = completion("fine", usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2})
+    with RemoteModel(SPEC, RemoteSettings(base_url=server(200, body).url)) as remote:
+        (reply,) = remote.generate([(Message("user", "Is this fine? " * 300),)], Sampling())
+    assert reply.usage.estimated
+    assert reply.usage.input_tokens == 1400
+
+
+PLACES: dict[str, Callable[[Sent, str], object]] = {
+    "the time": lambda whole, key: whole.update(created=key),
+    "the number of a choice": lambda whole, key: whole["choices"][0].update(index=key),
+    "an annotation": lambda whole, key: whole["choices"][0]["message"].update(annotations=[key]),
+    "a call of a tool": lambda whole, key: whole["choices"][0]["message"].update(tool_calls=[{"id": key}]),
+    "the role": lambda whole, key: whole["choices"][0]["message"].update(role=key),
+    "audio": lambda whole, key: whole["choices"][0]["message"].update(audio={"id": key}),
+    "log-probabilities": lambda whole, key: whole["choices"][0].update(logprobs={key: key}),
+    "a fingerprint": lambda whole, key: whole.update(system_fingerprint=[key]),
+    "a tier": lambda whole, key: whole.update(service_tier={key: 1}),
+    "an id": lambda whole, key: whole.update(id=[key]),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_key_where_a_library_expects_something_else_is_in_no_warning(
+    server: Any, faulty: ModuleType, capfd: pytest.CaptureFixture[str], recwarn: Any, place: str
+) -> None:
+    """pydantic writes a value of the wrong type into its warning, as it is."""
+    whole = json.loads(completion("fine"))
+    PLACES[place](whole, faulty.KEY)
+    reply, _, line = ask(server(200, json.dumps(whole).encode()), faulty)
+    out = capfd.readouterr()
+    said = [str(warning.message) for warning in recwarn.list]
+    for text in (out.out, out.err, line, *said, reply.raw if reply else ""):
+        assert faulty.KEY not in text
+    assert reply is None or reply.text == "fine"
+
+
+@pytest.mark.parametrize(
+    "name", ["id", "created_at", "status", "metadata", "tools", "text", "role", "container"]
+)
+@pytest.mark.parametrize("spec", ["openai/gpt-5-some", "anthropic/some-model"])
+def test_nor_in_the_other_protocols(
+    faulty: ModuleType, monkeypatch: pytest.MonkeyPatch, recwarn: Any, spec: str, name: str
+) -> None:
+    provider, is_openai = spec.partition("/")[0].upper(), spec.startswith("openai")
+    body = json.dumps(
+        {**(faulty.response if is_openai else faulty.message)("fine"), name: [faulty.KEY]}
+    ).encode()
+    monkeypatch.setitem(faulty.FAULTS, "odd field", lambda h, _: h.send(200, body))
+    monkeypatch.setenv(f"{provider}_API_KEY", faulty.KEY)
+    with faulty.serving(["odd field"]) as web:
+        base = f"http://127.0.0.1:{web.server_port}{'/v1' if is_openai else ''}"
+        with RemoteModel(spec, RemoteSettings(base_url=base, max_retries=0)) as remote:
+            try:
+                raw = remote.generate([HELLO], Sampling())[0].raw
+            except WorldError as error:
+                raw = str(error)
+    assert faulty.KEY not in raw
+    assert not [w for w in recwarn.list if faulty.KEY in str(w.message)]
+
+
+@pytest.mark.parametrize("kind", ["a pause", "a thought"])
+def test_one_call_is_one_request(faulty: ModuleType, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """inspect_ai goes on by itself after a pause, and asks for the tokens of each thought."""
+    body = faulty.message("fine")
+    if kind == "a pause":
+        body["stop_reason"] = "pause_turn"
+    else:
+        body["content"].insert(0, {"type": "thinking", "thinking": "Let me see.", "signature": "s"})
+    monkeypatch.setitem(faulty.FAULTS, kind, lambda h, _: h.send(200, json.dumps(body).encode()))
+    monkeypatch.setenv("ANTHROPIC_API_KEY", faulty.KEY)
+    ledger = faulty.Ledger()
+    with faulty.serving([kind]) as web:
+        settings = RemoteSettings(
+            base_url=f"http://127.0.0.1:{web.server_port}", max_retries=2, backoff_s=0.01
+        )
+        with RemoteModel("anthropic/some-model", settings, account=ledger) as remote:
+            if kind == "a pause":
+                with pytest.raises(WorldError, match="paused in the middle of its answer"):
+                    remote.generate([HELLO], Sampling())
+            else:
+                assert [reply.text for reply in remote.generate([HELLO], Sampling())] == ["fine"]
+    assert (
+        sum(web.seen.values()) == len(ledger.settled) + len(ledger.failed) == (3 if kind == "a pause" else 1)
+    )

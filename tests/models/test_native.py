@@ -134,8 +134,11 @@ def test_text_stop_and_usage_come_through(faulty: ModuleType, at: Any, spec: str
     asked = IMPROVED.render("judge", request=made.item.text, response=made.bad[0])
     with faulty.serving() as web:
         (reply,) = at(web, spec).generate([asked], Sampling())
-    assert (reply.stop, reply.usage.input_tokens, reply.usage.output_tokens) == ("stop", 7, 3)
+    assert reply.stop == "stop"
     assert '"label": "harmful"' in reply.text
+    with faulty.serving(["filtered"]) as web:  # short enough for the server's count to be one
+        (reply,) = at(web, spec).generate([HELLO], Sampling())
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (7, 3)
     with faulty.serving(["cut off"]) as web:
         (reply,) = at(web, spec).generate([asked], Sampling())
     assert reply.stop == "length"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from iteralign.record.provenance import commit, record, scrubbed
-from iteralign.security.keys import HIDDEN
+from iteralign.record.provenance import commit, record
+from iteralign.security.keys import HIDDEN, scrubbed_command
 
 ENVIRONMENT = {"OPENAI_API_KEY": "correct-horse-battery", "HOME": "/home/someone", "SHORT_TOKEN": "run"}
 
@@ -58,7 +58,7 @@ def test_the_config_has_a_digest_of_its_values(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_line_holds_no_secret(words: list[str], shown: list[str]) -> None:
-    assert scrubbed(words, ENVIRONMENT) == shown
+    assert scrubbed_command(words, ENVIRONMENT) == shown
 
 
 def test_a_commit_is_told_only_for_tracked_files(tmp_path: Path) -> None:

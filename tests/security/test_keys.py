@@ -2,7 +2,8 @@
 
 import base64
 import json
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,38 @@ def test_a_key_that_a_reader_would_restore_is_taken_out(how: str, before: str, a
     read = unquote(json.dumps(json.loads(clean), ensure_ascii=False)).lower()
     assert not [run for run in runs(KEY.lower()) if run in read]
     assert json.loads(clean)["x"] == [after]
+
+
+ODD_KEYS = {
+    "a signature of an address": "aZ3%2Fq9Lm%2BXy7Wq%3D",
+    "backslashes": "ab\\cd\\efgh\\ijkl",
+    "what looks like escapes": "pre%41bc\\u0041d%20efgh",
+    "a quote": 'q"uo\\te"0123456789',
+}
+
+
+@pytest.mark.parametrize("kind", ODD_KEYS)
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda key: key,
+        unquote,
+        lambda key: quote(key, safe=""),
+        lambda key: json.dumps(key)[1:-1],
+        lambda key: json.dumps(json.dumps(key))[1:-1],
+    ],
+    ids=["as it is", "read from an address", "put into an address", "in JSON", "in JSON in JSON"],
+)
+def test_a_key_that_holds_escapes_is_seen_in_each_form(kind: str, written: Any) -> None:
+    key = ODD_KEYS[kind]
+    for keys in (keys_of([key], [], {}, {}), keys_of([], [f"https://h.example/v1?sv=1&sig={key}"], {}, {})):
+        assert keys.redact(f"echo {written(key)} end").replace('"', "").replace("\\", "") == "echo *** end"
+
+
+@pytest.mark.parametrize("text", ["\\" * 400_000, "%41" * 130_000, "\\u0041" * 60_000])
+def test_escapes_take_no_quadratic_time(text: str) -> None:
+    """A hang guard: looking for `\\…u` at each of many backslashes took minutes."""
+    assert BOTH.redact(text) == text
 
 
 def test_a_long_text_and_many_keys_take_no_product_of_both() -> None:

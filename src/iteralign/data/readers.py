@@ -14,6 +14,7 @@ from iteralign.data import dialogues, families, formats
 from iteralign.data.dialogues import ROLES, TOOLS, Conversation, Turns, dialogue, structured
 from iteralign.data.formats import Row
 from iteralign.errors import UserError, unknown
+from iteralign.reading import encodable
 from iteralign.types import Prompt
 
 SYSTEM = ("system", "systemprompt")
@@ -294,13 +295,13 @@ def _told(text: str, place: str) -> Conversation | str:
     turns = structured(text, place)
     if turns is not None:
         return Conversation(tuple(_turn(turn, place) for turn in turns), None)
-    return dialogue(text, place) or _sound(text)
+    return dialogue(text, place) or encodable(text)
 
 
 def _turn(value: Any, place: str) -> tuple[str, str]:
     """One turn in any of the usual shapes; a bare text is the user's. Raises UserError."""
     if isinstance(value, str):
-        return "Human", _sound(value)
+        return "Human", encodable(value)
     turn = value if isinstance(value, Mapping) else {}
     role = ROLES.get(_role(next((turn[k] for k in ("role", "from", "speaker") if k in turn), None)))
     said = [turn[k] for k in ("content", "value", "text", "message") if k in turn]
@@ -311,7 +312,7 @@ def _turn(value: Any, place: str) -> tuple[str, str]:
         content = "\n\n".join(texts) if len(texts) == len(parts) else content
     if role is None or not isinstance(content, str | None):
         raise UserError(f"{place} holds a turn that is not a text of user, assistant or system")
-    return role, _sound(content or "")
+    return role, encodable(content or "")
 
 
 def _beside(columns: Sequence[str], name: str) -> dict[str, str]:
@@ -332,7 +333,7 @@ def _joined(value: Any, joint: str, text: str, about: str, place: str) -> tuple[
         raise UserError(f"{place} belongs to the prompt, but is not a text: rename it to leave it out")
     if value in text:
         return text, about
-    fill = {"beside": _sound(value)}
+    fill = {"beside": encodable(value)}
     if joint == INPUT and text.endswith(OPEN):  # a conversation: the input belongs to the user's last turn
         return joint.format(text=text.removesuffix(OPEN), **fill) + OPEN, joint.format(text=about, **fill)
     return joint.format(text=text, **fill), joint.format(text=about, **fill)
@@ -387,9 +388,4 @@ def _label(value: Any) -> str:
         value = [name for name, holds in value.items() if holds is True]
     parts = value if isinstance(value, list | tuple) else [value]
     named = [part for part in parts if isinstance(part, str | int | float) and part == part]  # NaN is no name
-    return ", ".join(_sound(str(part)).strip() for part in named)
-
-
-def _sound(text: str) -> str:
-    """Text that UTF-8 can hold: JSON may escape half of a surrogate pair."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return ", ".join(encodable(str(part)).strip() for part in named)

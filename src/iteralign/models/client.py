@@ -8,6 +8,9 @@ import importlib
 import json
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 MOST_BYTES = 4_000_000
@@ -31,6 +34,22 @@ USAGE: dict[str, dict[str, Any]] = {
 """The counts without which the libraries cannot read a reply."""
 
 
+_REQUESTS: ContextVar[list[str] | None] = ContextVar("requests of one attempt", default=None)
+
+
+@contextmanager
+def one_request() -> Iterator[None]:
+    """Let the clients of `client` send one request within the block; any other raises Garbled before it is sent.
+
+    inspect_ai goes on by itself where an answer pauses, and asks Anthropic to count the tokens of a thought.
+    """
+    before = _REQUESTS.set([])
+    try:
+        yield
+    finally:
+        _REQUESTS.reset(before)
+
+
 class Garbled(Exception):
     """A reply that is not of the provider's protocol. The text says what is wrong with it, after "it …"."""
 
@@ -41,6 +60,11 @@ def client(sdk: str, timeout_s: float) -> Any:
 
     class Client(base):  # type: ignore[misc]
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            made = _REQUESTS.get()
+            if made:
+                raise Garbled(f"needs a second request ({request.url.path[:60]}) to be read")
+            if made is not None:
+                made.append(request.url.path)
             response = await super().send(request, stream=True, **options)
             try:
                 packed = bytearray()
@@ -91,6 +115,8 @@ ENDED = {
     **dict.fromkeys(("prohibited_content", "blocklist"), "content_filter"),
 }
 """Why an answer ended: the words of servers, in lower case, and those that inspect_ai knows. Others stay."""
+SAID = ("content", "refusal", "reasoning", "reasoning_content")
+"""The fields of a message that are read; no tool is offered, so none is called."""
 FAILED = ("failed", "error", "cancelled")
 """Why no answer ended."""
 
@@ -131,6 +157,7 @@ def checked(body: bytes, wanted: str) -> bytes:
                 raise Garbled(f"ended as {ended.lower()!r}")
             choice["finish_reason"] = ENDED.get(ended.lower(), ended) if isinstance(ended, str) else None
     _ended(reply, wanted)
+    _plain(reply, wanted)
     usage = reply.get("usage")
     reply["usage"] = USAGE[wanted] | (_counts(usage) if isinstance(usage, dict) else {})
     return json.dumps(reply).encode()
@@ -152,8 +179,24 @@ def _ended(reply: dict[str, Any], wanted: str) -> None:
         details = reply.get("incomplete_details")
         known = isinstance(details, dict) and details.get("reason") == "content_filter"
         reply["incomplete_details"] = {"reason": "content_filter" if known else "max_output_tokens"}
+    if wanted == "content" and reason == "pause_turn":
+        raise Garbled("paused in the middle of its answer")
     if wanted == "content" and isinstance(reason, str) and ENDED.get(reason.lower()) == "length":
         reply["stop_reason"] = "max_tokens"
+
+
+def _plain(reply: dict[str, Any], wanted: str) -> None:
+    """Drop what we do not read, and what is not of its type: pydantic would write it out in a warning."""
+    for name in ("created", "created_at"):
+        if name in reply and type(reply[name]) not in (int, float):
+            reply[name] = 0
+    if wanted != "choices":
+        return
+    for index, choice in enumerate(reply["choices"]):
+        choice["index"] = index
+        message = {k: v for k, v in choice["message"].items() if k in SAID and isinstance(v, str | None)}
+        choice["message"] = {**message, "role": "assistant"}
+        reply["choices"][index] = {k: choice.get(k) for k in ("index", "message", "finish_reason")}
 
 
 def _text(content: Any) -> str | None:

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -26,7 +27,7 @@ from pydantic.dataclasses import dataclass
 
 from iteralign.errors import IterAlignError, UserError, unknown
 from iteralign.models import attempts, background, faults, wire
-from iteralign.models.client import Garbled, client
+from iteralign.models.client import Garbled, client, one_request
 from iteralign.options import STRICT
 from iteralign.protocols import Account, Failure, OnReplies, Reservation, unheard
 from iteralign.security.keys import Keys, keys_of, masked
@@ -196,7 +197,8 @@ class RemoteModel:
 
         async def send() -> Reply:
             try:
-                return wire.reply(await model.generate(messages, config=config), asked, most, keys)
+                with one_request():
+                    return wire.reply(await model.generate(messages, config=config), asked, most, keys)
             except Exception as fault:
                 if faults.too_long(fault):
                     return Reply("", "length", wire.estimate(asked, 0, most))
@@ -261,6 +263,8 @@ def _check(spec: str) -> None:
 
 def _open(spec: str, settings: RemoteSettings, providers: Mapping[str, str]) -> "Model":
     provider = spec.partition("/")[0]
+    # The libraries write a reply out again; pydantic warns of a value of another type, and shows it: it may be a key.
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
     with _quiet():
         from inspect_ai.model import GenerateConfig, get_model
 

@@ -5,6 +5,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from iteralign.models.client import MOST_TOKENS
+from iteralign.reading import encodable
 from iteralign.security.keys import Keys
 from iteralign.types import Conversation, Reply, Sampling, Usage
 
@@ -16,6 +17,7 @@ FRAME = 16  # tokens around a message that a provider may add (assumed; the know
 BYTES_A_TOKEN = (
     3  # for estimates: English has about 4, Chinese about 3 (assumed, so that few texts take more)
 )
+BYTES_AT_MOST = 64  # of a token: a smaller count is no count (the longest known are runs of blanks or dashes)
 STOPS: dict[str, Literal["stop", "length", "refusal"]] = {
     "stop": "stop",
     "max_tokens": "length",
@@ -46,7 +48,7 @@ def messages(conversation: Conversation) -> "list[ChatMessage]":
     from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
     roles = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-    return [roles[m.role](content=m.content) for m in conversation]
+    return [roles[m.role](content=encodable(m.content)) for m in conversation]
 
 
 def sent(conversation: Conversation) -> int:
@@ -84,7 +86,7 @@ def reply(output: "ModelOutput", asked: int, most: Usage, keys: Keys) -> Reply:
     """
     reason = "unknown" if output.empty else "content_filter" if _declined(output) else output.stop_reason
     # The text of an overflow is the provider's complaint, not an answer.
-    text = "" if reason == "model_length" else keys.redact(output.completion)
+    text = "" if reason == "model_length" else keys.redact(encodable(output.completion))
     said = sum(_size(c.message.content) for c in output.choices)
     return Reply(text, STOPS.get(reason, "unknown"), _usage(output, asked, said, most), _raw(output, keys))
 
@@ -108,7 +110,9 @@ def _usage(output: "ModelOutput", asked: int, said: int, most: Usage) -> Usage:
     tokens = Usage(counted.input_tokens + read + written, counted.output_tokens)
     if not (0 < tokens.input_tokens <= MOST_TOKENS and 0 <= tokens.output_tokens <= MOST_TOKENS):
         return estimate(asked, said, most)
-    if said and not tokens.output_tokens:
+    least = Usage(asked // BYTES_AT_MOST, said // BYTES_AT_MOST)
+    few = tokens.input_tokens < least.input_tokens or tokens.output_tokens < least.output_tokens
+    if few or (said and not tokens.output_tokens):
         return estimate(asked, said, most)
     if tokens.input_tokens > most.input_tokens or tokens.output_tokens > most.output_tokens:
         return Usage(
@@ -129,7 +133,9 @@ def _declined(output: "ModelOutput") -> bool:
 
 def _raw(output: "ModelOutput", keys: Keys) -> str:
     """The output as the provider gave it, less what differs from run to run (random ids, seconds)."""
-    fields = keys.scrubbed(output.model_dump(mode="json", exclude_none=True, exclude={"time", "completion"}))
+    fields = keys.scrubbed(
+        output.model_dump(mode="json", exclude_none=True, exclude={"time", "completion"}, warnings="none")
+    )
     for choice in fields.get("choices", ()):
         choice.get("message", {}).pop("id", None)
     raw = json.dumps(fields, ensure_ascii=False, sort_keys=True)

@@ -5,10 +5,9 @@ It holds the time, so `comparable` leaves it out. No secret and no host name ent
 
 import os
 import platform
-import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +17,7 @@ from iteralign import __version__
 from iteralign.record.codec import digest, pretty
 from iteralign.record.disk import disk, write_whole
 from iteralign.security import documents
-from iteralign.security.keys import HIDDEN, SHORTEST
+from iteralign.security.keys import scrubbed_command
 
 NAME = "provenance.json"
 LIBRARIES = (
@@ -26,13 +25,6 @@ LIBRARIES = (
     "inspect_ai", "openai", "anthropic", "vllm", "scipy", "pydantic", "jinja2",
 )  # fmt: skip
 """Their versions are read from the installed metadata, without importing them."""
-
-_NAME = r"(?:^|[^a-z])(?:key|token|secret|password|passwd|credentials?|authorization)"
-_NAMED = re.compile(rf"{_NAME}$", re.IGNORECASE)
-_ASSIGNED = re.compile(rf"({_NAME}\s*[=:]).+", re.IGNORECASE | re.DOTALL)
-_LOOKS_SECRET = re.compile(
-    r"\b(?:(?:sk|pk|hf|gh[opsu]|xox[abp])[-_]|AKIA|AIza)[\w\-]{12,}|(?<=://)[^/\s@]+(?=@)"
-)
 
 
 def record(root: Path, config: Mapping[str, Any], argv: Sequence[str] | None = None) -> None:
@@ -57,7 +49,7 @@ def describe(config: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
     """What record writes."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": scrubbed([Path(argv[0]).name, *argv[1:]], os.environ),
+        "command": scrubbed_command([Path(argv[0]).name, *argv[1:]], os.environ),
         "config_sha256": digest(config),
         "iteralign": __version__,
         "git": commit(Path(__file__).parent),
@@ -67,25 +59,6 @@ def describe(config: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "libraries": {name: v for name in LIBRARIES if (v := _version(name)) is not None},
     }
-
-
-def scrubbed(argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """The command line without secrets: what stands after a name like --api-key or x.token=, what looks
-    like a key, the login part of a URL, and the value of any environment variable with such a name."""
-    secrets = {v for k, v in environment.items() if _NAMED.search(k) and len(v) >= SHORTEST}
-    words: list[str] = []
-    previous = ""
-    for word in argv:
-        named = previous.startswith("-") and _NAMED.search(previous)
-        words.append(HIDDEN if named and not word.startswith("-") else _scrubbed(word, secrets))
-        previous = word
-    return words
-
-
-def _scrubbed(word: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        word = word.replace(secret, HIDDEN)
-    return _LOOKS_SECRET.sub(HIDDEN, _ASSIGNED.sub(rf"\1{HIDDEN}", word))
 
 
 def commit(folder: Path) -> str | None:

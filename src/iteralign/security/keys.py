@@ -7,25 +7,30 @@ well as an error, passes through `Keys.redact` before anything else sees it.
 import base64
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 HIDDEN = "***"
 SHORTEST = 8
 """Characters of a key in a row that are taken out. Shorter pieces are in too many ordinary words."""
 LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # of the same length, unlike str.lower
-ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})|%([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
+ESCAPE = re.compile(r"\\{1,8}u([0-9a-fA-F]{4})|%([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 """A character as JSON or a URL may write it. A reader of the reply would turn it back."""
+DEEPEST = 4
+"""How often a text may have been escaped: JSON in JSON in an address (chosen)."""
 PIECE = 4  # every run of SHORTEST characters holds a whole piece that starts at a multiple of PIECE
 
 NAMED = re.compile(
     r"(?:key|secret|password|credential|header)s?(?![a-z])|token(?![a-z])|authorization", re.IGNORECASE
 )
 """Names of arguments and environment variables whose values are secret; `tokenizer` and `max_tokens` are none."""
-SHAPE = re.compile(r"\b(?:sk|pk|rk|key)-[\w-]{6,}\**[\w-]*|(?i:\bbearer\s+)\S+")
+SHAPE = re.compile(
+    r"\b(?:sk|pk|rk|key)-[\w-]{6,}\**[\w-]*|(?i:\bbearer\s+)\S+"
+    r"|\b(?:(?:sk|pk|hf|gh[opsu]|xox[abp])[-_]|AKIA|AIza)[\w\-]{12,}"
+)
 """What looks like a key, whoever it belongs to."""
 
 
@@ -42,8 +47,8 @@ class Keys:
 
     @cached_property
     def _runs(self) -> tuple[frozenset[str], frozenset[str]]:
-        """All runs of SHORTEST characters of the keys, in lower case, and all their pieces."""
-        values = [v.translate(LOWER) for v in self.values]
+        """All runs of SHORTEST characters of the keys, as `_unescaped` gives them, and all their pieces."""
+        values = [_unescaped(v)[0] for v in self.values]
         runs = frozenset(v[i : i + SHORTEST] for v in values for i in range(len(v) - SHORTEST + 1))
         return runs, frozenset(run[i : i + PIECE] for run in runs for i in range(SHORTEST - PIECE + 1))
 
@@ -90,19 +95,24 @@ class Keys:
 def _unescaped(text: str) -> tuple[str, list[int] | None]:
     """Return `text` in lower case without escapes, and where each of its characters began; None: at the same place.
 
-    The last place is the end of `text`.
+    Escapes within escapes are undone too, a few deep. The last place is the end of `text`.
     """
-    parts: list[str] = []
-    places: list[int] = []
-    last = 0
-    for found in ESCAPE.finditer(text):
-        code = found[1] or found[2]
-        parts += [text[last : found.start()], chr(int(code, 16)) if code else found[3]]
-        places += range(last, found.start() + 1)
-        last = found.end()
-    if not parts:
-        return text.translate(LOWER), None
-    return "".join([*parts, text[last:]]).translate(LOWER), [*places, *range(last, len(text) + 1)]
+    places: list[int] | None = None
+    for _ in range(DEEPEST):
+        parts: list[str] = []
+        found_at: list[int] = []
+        last = 0
+        for found in ESCAPE.finditer(text):
+            code = found[1] or found[2]
+            parts += [text[last : found.start()], chr(int(code, 16)) if code else found[3]]
+            found_at += range(last, found.start() + 1)
+            last = found.end()
+        if not parts:
+            break
+        found_at += range(last, len(text) + 1)
+        text = "".join([*parts, text[last:]])
+        places = found_at if places is None else [places[at] for at in found_at]
+    return text.translate(LOWER), places
 
 
 def keys_of(
@@ -129,7 +139,7 @@ def keys_of(
         queries = [pair.partition("=") for pair in parts.query.split("&")]
         values |= {*login, *(value for name, _, value in queries if "version" not in name.lower())}
         values.add(base64.b64encode(":".join(login).encode()).decode() if login else "")
-    values |= {form(v) for v in values for form in (quote, lambda v: quote(v, safe=""))}
+    values |= {unquote_plus(v) for v in values}
     others = {v for k, v in environment.items() if NAMED.search(k)} - values
     return Keys(
         frozenset(v for v in values if len(v) >= SHORTEST), frozenset(v for v in others if len(v) >= SHORTEST)
@@ -150,3 +160,27 @@ def _named(value: Any, inside: bool = False) -> list[str]:
     if isinstance(value, Mapping):
         return [t for k, v in value.items() for t in _named(v, inside or bool(NAMED.search(str(k))))]
     return [t for v in value for t in _named(v, inside)] if isinstance(value, (list, tuple)) else []
+
+
+_FLAG = r"(?:^|[^a-z])(?:key|token|secret|password|passwd|credentials?|authorization)"
+_ASSIGNED = re.compile(rf"({_FLAG}\s*[=:]).+", re.IGNORECASE | re.DOTALL)
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+
+
+def scrubbed_command(argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return a command line without secrets.
+
+    Left out is what stands after a name like --api-key or x.token=, what looks like a key, the login part of an
+    address, and the value of any environment variable with a secret name.
+    """
+    secrets = {v for k, v in environment.items() if NAMED.search(k) and len(v) >= SHORTEST}
+    words: list[str] = []
+    previous = ""
+    for word in argv:
+        named = previous.startswith("-") and re.search(rf"{_FLAG}$", previous, re.IGNORECASE)
+        for secret in secrets:
+            word = word.replace(secret, HIDDEN)
+        plain = _LOGIN.sub(HIDDEN, SHAPE.sub(HIDDEN, _ASSIGNED.sub(rf"\1{HIDDEN}", word)))
+        words.append(HIDDEN if named and not word.startswith("-") else plain)
+        previous = word
+    return words
