@@ -11,6 +11,7 @@ from typing import Any
 from iteralign import __version__
 from iteralign.experiment.outcomes import Outcomes
 from iteralign.record import provenance
+from iteralign.security.keys import scrubbed_command
 
 UNKNOWN = "an unknown commit"
 
@@ -25,7 +26,7 @@ def lines(made: Sequence[Mapping[str, Any]], wanted: int) -> tuple[str, ...]:
     """The same of runs with these provenances, of so many that are wanted."""
     now = datetime.now(UTC).isoformat(timespec="minutes")
     here = provenance.commit(Path(__file__).parent) or UNKNOWN
-    command = provenance.scrubbed([Path(sys.argv[0]).name, *sys.argv[1:]], os.environ)
+    command = scrubbed_command([Path(sys.argv[0]).name, *sys.argv[1:]], os.environ)
     return (
         f"report of {now}: iteralign {__version__} at {here}",
         _runs(made, wanted),
