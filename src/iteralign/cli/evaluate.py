@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from iteralign.config.schema import Price
-    from iteralign.evaluate.evaluation import Request
+    from iteralign.evaluate.benchmarks import Request
     from iteralign.evaluate.results import Figure, Result
     from iteralign.evaluate.subject import Subject
 
@@ -77,13 +77,13 @@ def command(
     quiet: QuietOption = False,
 ) -> None:
     """Evaluate a model on benchmarks."""
-    from iteralign.evaluate import panel
-    from iteralign.evaluate.evaluation import BENCHMARKS, Request, named
+    from iteralign.evaluate import judges
+    from iteralign.evaluate.benchmarks import BENCHMARKS, Request, named
     from iteralign.evaluate.subject import Settings, subject
     from iteralign.run import offline as walls
 
     files = _files(data, tuple(BENCHMARKS))
-    judging = panel.config(judge, max_calls, max_usd, _prices(prices), offline)
+    judging = judges.config(judge, max_calls, max_usd, _prices(prices), offline)
     with walls.kept(judging):
         chosen = subject(model, adapter, Settings(device, dtype, batch_size, template))
         names = named(benchmarks.split(","), chosen)
@@ -135,8 +135,8 @@ def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: boo
     from iteralign.cli import terminal
     from iteralign.cli.progress import Beat
     from iteralign.cli.words import many
-    from iteralign.evaluate import stored
-    from iteralign.evaluate.evaluation import evaluate
+    from iteralign.evaluate import results
+    from iteralign.evaluate.benchmarks import evaluate
 
     began: set[str] = set()
     tell = (lambda _: None) if quiet else terminal.note
@@ -148,13 +148,13 @@ def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: boo
         beat.begin(name, said=True)
 
     console, shown = terminal.stdout(), []
-    done = stored.found(out, wanted.benchmarks) if out else {}
+    done = results.found(out, wanted.benchmarks) if out else {}
     with beat.running():
         for result in evaluate(chosen, wanted, starts, done):
             if result.benchmark not in began:
                 tell(f"{result.benchmark}: kept, as model, items and judges are the same")
             elif out is not None:
-                stored.keep(result, out)
+                results.keep(result, out)
             brief = {k: v for k, v in asdict(result).items() if k != "records"}
             shown.append(brief)
             if not as_json:

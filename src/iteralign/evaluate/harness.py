@@ -17,9 +17,9 @@ from typing import Any
 
 from iteralign import stats
 from iteralign.errors import UserError
-from iteralign.evaluate.choices import Choice, by_length, key, only_right, targets, text_of
+from iteralign.evaluate.choices import by_length
+from iteralign.evaluate.items import Choice, family, key
 from iteralign.evaluate.results import Figure, Record, rounded, share
-from iteralign.evaluate.truthfulqa import family
 
 TASKS = ("truthfulqa_mc1", "truthfulqa_mc2")
 LOCAL = "iteralign_{}"
@@ -33,30 +33,6 @@ def require() -> None:
     """Raises UserError where lm-evaluation-harness is missing."""
     if not installed():
         raise UserError("truthfulqa-mc needs lm-evaluation-harness: pip install 'iteralign[eval]'")
-
-
-def check(rows: Sequence[Any], name: str) -> list[dict[str, Any]]:
-    """The rows as the Hub has them: question, mc1_targets, mc2_targets. Raises UserError."""
-    if not rows:
-        raise UserError(f"{name}: no item in it")
-    return [_checked(row, f"{name}: row {number}") for number, row in enumerate(rows, 1)]
-
-
-def _checked(row: Any, where: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"question": text_of(row, ("question",), where)}
-    for field in ("mc1_targets", "mc2_targets"):
-        if field not in row:
-            raise UserError(f"{where}: no field {field!r}; it has {', '.join(map(str, row))}")
-        texts, labels = targets(row[field], f"{where}: {field}")
-        found[field] = {"choices": list(texts), "labels": [int(label) for label in labels]}
-        if field == "mc1_targets":
-            if only_right(labels, f"{where}: {field}"):
-                raise UserError(
-                    f"{where}: {field}: lm-eval takes the first candidate for the right one; put it there"
-                )
-        elif not any(labels) or all(labels):
-            raise UserError(f"{where}: {field}: {'no wrong' if any(labels) else 'no right'} answer")
-    return found | {"family": family(row, found["mc1_targets"]["choices"][0])}
 
 
 def write_tasks(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, ...]:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from iteralign import measure, stats
 from iteralign.errors import UserError
-from iteralign.evaluate.results import Record, Result
-from iteralign.evaluate.stored import kept
+from iteralign.evaluate.results import Record, Result, kept
 from iteralign.evaluate.subject import is_run
 from iteralign.record import artifact
 from iteralign.record.replay import Past, replay
