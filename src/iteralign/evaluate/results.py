@@ -220,9 +220,9 @@ def score(record: Record) -> "Score":
     """The record as Inspect scores a sample: the letter, what the model answered or chose, and the outcome."""
     from inspect_ai.scorer import Score
 
-    answer, candidates = record.detail.get("response"), record.detail.get("candidates")
-    if answer is None and candidates and "chosen" in record.detail:
-        answer = candidates[record.detail["chosen"]]
+    answer, chosen = record.detail.get("response"), record.detail.get("chosen")
+    if answer is None and chosen is not None:
+        answer = record.detail["candidates"][chosen]
     return Score(value=GRADES[record.failed], answer=sound(answer), explanation=record.outcome)
 
 
