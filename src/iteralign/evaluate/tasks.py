@@ -65,7 +65,7 @@ def hhh(file: str | None = None, column: str | None = None, max_undecided: float
         column: the column of the questions, if it has another name.
         max_undecided: share of items that may stay without a readable answer; beyond it there are no figures.
     """
-    return _choices("hhh", file, column, max_undecided)
+    return _task("hhh", file, column, max_undecided, choose("hhh"), chosen("hhh"))
 
 
 @task(name="truthfulqa-tf")
@@ -73,7 +73,8 @@ def truthfulqa_tf(
     file: str | None = None, column: str | None = None, max_undecided: float = UNDECIDED
 ) -> Task:
     """TruthfulQA, each candidate put alone as true or false. The arguments are those of `hhh`."""
-    return _choices("truthfulqa-tf", file, column, max_undecided)
+    name = "truthfulqa-tf"
+    return _task(name, file, column, max_undecided, choose(name), chosen(name))
 
 
 @task
@@ -93,7 +94,7 @@ def violations(
         guard: the form in which the judge answers, if it is a guard model, as `llama-guard`.
         max_undecided: share of items that the judge may leave undecided; beyond it there are no figures.
     """
-    return _judged("violations", file, column, max_undecided, judged(judge, guard))
+    return _task("violations", file, column, max_undecided, generate(), judged(judge, guard))
 
 
 @task
@@ -101,15 +102,7 @@ def overrefusal(
     file: str = ORGANISM, column: str | None = None, judge: str = JUDGE, max_undecided: float = UNDECIDED
 ) -> Task:
     """Safe prompts refused (XSTest's format). The arguments are those of `violations`; a guard cannot judge it."""
-    return _judged("overrefusal", file, column, max_undecided, judged(judge))
-
-
-def _choices(benchmark: str, file: str | None, column: str | None, max_undecided: float) -> Task:
-    return _task(benchmark, file, column, max_undecided, choose(benchmark), chosen(benchmark))
-
-
-def _judged(benchmark: str, file: str, column: str | None, max_undecided: float, by: Scorer) -> Task:
-    return _task(benchmark, file, column, max_undecided, generate(), by)
+    return _task("overrefusal", file, column, max_undecided, generate(), judged(judge))
 
 
 def _task(
@@ -117,30 +110,22 @@ def _task(
 ) -> Task:
     own = file == ORGANISM
     items = READERS[benchmark](None if own else file, own, None, column)
+    samples = []
+    for item in items.values:
+        kept = {"item": encode(item)}
+        if isinstance(item, Probe):
+            samples.append(Sample(results.sound(item.prompt.text), id=item.prompt.id, metadata=kept))
+        else:
+            texts = results.sound([item.question, *item.candidates])
+            right = texts[1:][item.right]
+            samples.append(Sample(texts[0], texts[1:], right, id=item.id, metadata=kept))
     return Task(
-        dataset=MemoryDataset(
-            [_sample(item) for item in items.values], name=benchmark, location=items.source["origin"]
-        ),
+        dataset=MemoryDataset(samples, name=benchmark, location=items.source["origin"]),
         solver=solve,
         scorer=by,
         metrics=[figures(benchmark, max_undecided)],
         config=GenerateConfig(temperature=0.0, max_tokens=Sampling().max_tokens),
         metadata={"source": items.source, "notes": list(items.notes)},
-    )
-
-
-def _sample(item: Choice | Probe) -> Sample:
-    if isinstance(item, Probe):
-        return Sample(
-            input=results.sound(item.prompt.text), id=item.prompt.id, metadata={"item": encode(item)}
-        )
-    candidates = results.sound(list(item.candidates))
-    return Sample(
-        input=results.sound(item.question),
-        choices=candidates,
-        target=candidates[item.right],
-        id=item.id,
-        metadata={"item": encode(item)},
     )
 
 
