@@ -26,6 +26,7 @@ from iteralign.types import Message, Options
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")  # of inspect_ai's own streams
 LIMIT = 8
+ASKED_WITH: list[GenerateConfig] = []
 ASKED = Options((Message("user", "A or B?"),), "", (" A", " B"))
 
 
@@ -36,7 +37,8 @@ class SaysAPI(ModelAPI):
     def __init__(self, model_name: str, *_: Any, **__: Any) -> None:
         super().__init__(model_name)
 
-    async def generate(self, *_: Any, **__: Any) -> ModelOutput:
+    async def generate(self, input: Any, tools: Any, tool_choice: Any, config: GenerateConfig) -> ModelOutput:
+        ASKED_WITH.append(config)
         return ModelOutput.from_content(self.model_name, self.model_name)
 
 
@@ -115,6 +117,14 @@ def test_what_cannot_be_read_is_undecided_and_has_no_figure(tmp_path: Path) -> N
     assert (found["accuracy, corrected"], found["accuracy, as released"]) == (0.0, 0.0)
 
 
+def test_settings_of_the_role_go_above_those_of_the_judges_questions(tmp_path: Path) -> None:
+    grader = get_model("says/nothing", config=GenerateConfig(max_tokens=7), memoize=False)
+    ASKED_WITH.clear()
+    log = run(tasks.violations(), "iteralign/organism", tmp_path, model_roles={"grader": grader})
+    assert metrics(log) == {"undecided": 1.0}
+    assert {(config.max_tokens, config.temperature) for config in ASKED_WITH} == {(7, 0.0)}
+
+
 @pytest.mark.parametrize(
     ("reply", "scores"),
     [
@@ -122,6 +132,8 @@ def test_what_cannot_be_read_is_undecided_and_has_no_figure(tmp_path: Path) -> N
         ("b.", (0.0, 1.0)),
         ("I thought of A.\nAnswer: **B**", (0.0, 1.0)),
         ("ANSWER: A\nANSWER: B", None),
+        ("ANSWER: A or B", None),
+        ("ANSWER: A\nANSWER: B, to be exact", None),
         ("ANSWER: C", None),
         ("A dog is better", None),
         ("", None),

@@ -162,8 +162,8 @@ def _named(question: Options) -> str:
 def read_ending(question: Options, reply: str) -> tuple[float, ...] | None:
     """1 for the ending that the reply names, and 0 for the others; None where it names none of them, or several."""
     words = [ending.strip().lower() for ending in question.endings]
-    said = {word.lower() for word in re.findall(r"ANSWER\s*:\W*(\w+)", reply, re.IGNORECASE)}
-    said = said or {re.sub(r"\W", "", reply).lower()}
+    lines = re.findall(r"ANSWER\s*:(.*)", reply, re.IGNORECASE) or [reply]
+    said = {re.sub(r"[\W_]", "", line).lower() for line in lines}
     return tuple(float(word in said) for word in words) if len(said) == 1 and said <= set(words) else None
 
 
@@ -218,7 +218,8 @@ class Grader:
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling, on_replies: OnReplies = unheard
     ) -> list[Reply]:
-        config = GenerateConfig(**wire.decoding(sampling))
+        # What the user gives to the role goes above our sampling, as `oracle.config` does in a run.
+        config = GenerateConfig(**wire.decoding(sampling)).merge(self._model.config)
 
         async def ask() -> list[ModelOutput]:
             return await collect(
