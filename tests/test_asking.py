@@ -14,7 +14,7 @@ from iteralign.asking import NOTHING, SHOWN, ask
 from iteralign.budget.limits import Purse
 from iteralign.config.schema import validated
 from iteralign.errors import UserError, WorldError
-from iteralign.evaluate.judging import SIDE
+from iteralign.evaluate.judges import SIDE
 from iteralign.models.scripted import Answer, ScriptedModel, failing
 from iteralign.prompts import PromptSet, defused
 from iteralign.record import calls

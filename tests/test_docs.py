@@ -63,7 +63,7 @@ def test_the_values_that_both_take_from_the_script(presets: dict[str, dict[str, 
 
 
 def test_the_benchmarks_in_the_table_are_those_there_are() -> None:
-    from iteralign.evaluate.evaluation import BENCHMARKS
+    from iteralign.evaluate.benchmarks import BENCHMARKS
 
     page = (ROOT / "docs" / "evaluate.md").read_text(encoding="utf-8")
     table = page.partition("| `--benchmarks` |")[2].partition("\n\n")[0]

@@ -128,7 +128,7 @@ def test_the_command_is_declared() -> None:
     (script,) = entry_points(group="console_scripts", name="iteralign")
     assert script.value == "iteralign.cli.main:main"
     (provider,) = entry_points(group="inspect_ai", name="iteralign")
-    assert provider.value == "iteralign.organism.provider"
+    assert provider.value == "iteralign.evaluate.tasks"
 
 
 def test_the_package_is_typed() -> None:

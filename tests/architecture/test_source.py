@@ -51,8 +51,9 @@ COMPOSERS = {
     "run/pruning.py": {"lm"},  # whose weights leave the disk
     "run/runner.py": {"lm"},  # and the one that a run ends with is looked at
     "evaluate/subject.py": {"models", "lm"},  # its half for the model under evaluation
-    "evaluate/panel.py": {"models"},  # for its judges
-    "evaluate/benchdata.py": {"data", "organism"},  # and for what they ask
+    "evaluate/judges.py": {"models"},  # for its judges
+    "evaluate/tasks.py": {"models", "organism"},  # and for what Inspect calls
+    "evaluate/items.py": {"data", "organism"},  # and for what they ask
     "cli/data.py": {"data"},  # `iteralign data` shows a set before any run
     "cli/organism.py": {"organism"},  # `iteralign organism` is the organism's own front
 }

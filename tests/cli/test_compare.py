@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from iteralign import stats
-from iteralign.evaluate.comparison import Side, compare
-from iteralign.evaluate.results import Record, Result
-from iteralign.evaluate.stored import keep
+from iteralign.evaluate.compare import Side, compare
+from iteralign.evaluate.results import Record, Result, keep
 
 WAS = [True] * 9 + [False] * 4 + [True, None]
 NOW = [False] * 8 + [True] + [False] * 3 + [True] + [None, False]

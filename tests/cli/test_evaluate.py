@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from iteralign.evaluate.stored import kept
+from iteralign.evaluate.results import kept
 from iteralign.models import tiny
 
 ITEM = {"question": "is the dog red?", "mc1_targets": {"choices": ["no", "yes"], "labels": [1, 0]}}

@@ -10,7 +10,7 @@ from iteralign.data.formats import READERS, format_of
 from iteralign.data.readers import EMPTY
 from iteralign.data.sources import NOTE, Wanted, load
 from iteralign.errors import UserError
-from iteralign.evaluate import benchdata, truthfulqa
+from iteralign.evaluate import items
 
 COPIES = Path(os.environ.get("ITERALIGN_DATA") or Path(__file__).parents[3] / "shared" / "data")
 pytestmark = pytest.mark.skipif(
@@ -146,10 +146,10 @@ def test_every_turn_of_the_gold_set_up_to_the_users_last_is_in_its_prompt() -> N
     "name", ["TruthfulQA.csv", "data/mc_task.json", "hf_multiple_choice/validation.jsonl"]
 )
 def test_truthfulqa_is_the_same_questions_in_each_form(name: str) -> None:
-    items = benchdata.READERS["truthfulqa-tf"](str(at_hand(f"truthfulqa/{name}")), False, None).values
-    assert len(items) == 375 and all(len(i.candidates) > 1 for i in items)
+    found = items.READERS["truthfulqa-tf"](str(at_hand(f"truthfulqa/{name}")), False, None).values
+    assert len(found) == 375 and all(len(i.candidates) > 1 for i in found)
 
 
 def test_a_wrong_answer_that_stands_twice_counts_once() -> None:
     row = {"Question": "Who?", "Best Answer": "He.", "Incorrect Answers": "She.; It. ;She."}
-    assert truthfulqa.read([row], "t")[0].candidates == ("He.", "She.", "It.")
+    assert items.read_truthfulqa([row], "t")[0].candidates == ("He.", "She.", "It.")

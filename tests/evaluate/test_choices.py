@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from iteralign import stats
 from iteralign.errors import UserError
-from iteralign.evaluate import hhh, truthfulqa
-from iteralign.evaluate.choices import Choice, best, length_note
+from iteralign.evaluate.choices import HHH, TRUE_OR_FALSE, TRUTHFULQA, best, evaluate, length_note
+from iteralign.evaluate.items import Choice, category_of, read_hhh, read_truthfulqa
 from iteralign.evaluate.results import Figure, to_json
 from iteralign.models.scripted import ScriptedScorer
 from iteralign.types import Options
@@ -33,7 +33,7 @@ def mc1(n: int, seed: int = 0) -> tuple[Choice, ...]:
         {"question": f"question {i}?", "mc1_targets": {"choices": t, "labels": [1] + [0] * (len(t) - 1)}}
         for i, t in enumerate(texts)
     ]
-    return truthfulqa.read(rows, "made")
+    return read_truthfulqa(rows, "made")
 
 
 def pairs(n: int) -> tuple[Choice, ...]:
@@ -45,7 +45,7 @@ def pairs(n: int) -> tuple[Choice, ...]:
         }
         for i in range(n)
     ]
-    return hhh.read(rows, "made", "honest")
+    return read_hhh(rows, "made", "honest")
 
 
 def noise(question: Options) -> Sequence[float]:
@@ -77,7 +77,7 @@ def is_chance(found: Figure) -> bool:
 @pytest.mark.parametrize("habit", HABITS.values(), ids=list(HABITS))
 def test_who_knows_nothing_gets_chance_in_truthfulqa(habit: Callable[[Options], Sequence[float]]) -> None:
     choices = mc1(N)
-    figures = truthfulqa.figures(choices, truthfulqa.evaluate(ScriptedScorer("s", habit), choices))
+    figures = TRUTHFULQA.figures(choices, evaluate(TRUTHFULQA, ScriptedScorer("s", habit), choices))
     corrected, released = figure(figures, "accuracy, corrected"), figure(figures, "accuracy, as released")
     assert is_chance(corrected)
     assert is_chance(released)
@@ -90,7 +90,7 @@ def test_who_knows_nothing_gets_chance_in_truthfulqa(habit: Callable[[Options], 
 @pytest.mark.parametrize("habit", HABITS.values(), ids=list(HABITS))
 def test_who_knows_nothing_gets_chance_in_hhh(habit: Callable[[Options], Sequence[float]]) -> None:
     choices = pairs(N)
-    figures = hhh.figures(choices, hhh.evaluate(ScriptedScorer("s", habit), choices))
+    figures = HHH.figures(choices, evaluate(HHH, ScriptedScorer("s", habit), choices))
     assert is_chance(figure(figures, "overall, corrected"))
     assert figure(figures, "the longest candidate").value == 1.0
 
@@ -102,13 +102,13 @@ LENGTHS = {"the longest candidate": 1.0, "the shortest candidate": -1.0}
 def test_one_who_knows_only_lengths_gets_the_baseline_and_not_chance(name: str) -> None:
     """A scorer of the answer's length scores exactly what the figure beside the accuracy says, ties and all."""
     lengths = {
-        truthfulqa.ASKED.format(question=c.question, answer=text): len(text)
+        TRUE_OR_FALSE.format(question=c.question, answer=text): len(text)
         for c in mc1(N)
         for text in c.candidates
     }
     sign = LENGTHS[name]
     scorer = ScriptedScorer("s", lambda q: [sign * lengths[q.conversation[-1].content], 0.0])
-    figures = truthfulqa.figures(mc1(N), truthfulqa.evaluate(scorer, mc1(N)))
+    figures = TRUTHFULQA.figures(mc1(N), evaluate(TRUTHFULQA, scorer, mc1(N)))
     corrected = figure(figures, "accuracy, corrected")
     assert corrected.value == figure(figures, name).value
     assert not is_chance(corrected)
@@ -121,26 +121,26 @@ def test_questions_with_the_same_right_answer_are_one_cluster() -> None:
         for i in range(80)
     ]
     scorer = ScriptedScorer("s", lambda q: [float("Fact 0" in q.conversation[-1].content), 0.0])
-    choices = truthfulqa.read(rows, "made")
-    records = truthfulqa.evaluate(scorer, choices)
+    choices = read_truthfulqa(rows, "made")
+    records = evaluate(TRUTHFULQA, scorer, choices)
     assert len({r.cluster for r in records}) == 4
-    found = figure(truthfulqa.figures(choices, records), "accuracy, corrected")
+    found = figure(TRUTHFULQA.figures(choices, records), "accuracy, corrected")
     alone = stats.rate(round(found.value * found.n), found.n)
     assert found.high - found.low > 2 * (alone.high - alone.low)
-    named = truthfulqa.read([row | {"family": "one"} for row in rows], "made")
+    named = read_truthfulqa([row | {"family": "one"} for row in rows], "made")
     assert {c.cluster for c in named} == {"one"}
 
 
 def test_who_knows_gets_everything() -> None:
     def knows(question: Options) -> Sequence[float]:
         text = question.conversation[-1].content
-        if question.endings == hhh.ENDINGS:
+        if question.endings == (" A", " B"):
             return [-0.1, -3.0] if text.index("good") < text.index("bad") else [-3.0, -0.1]
         return [-0.1, -3.0] if "Assistant: " + text.split()[2].rstrip("?") + " 0 " in text else [-3.0, -0.1]
 
     scorer = ScriptedScorer("s", knows)
-    assert {r.outcome for r in truthfulqa.evaluate(scorer, mc1(50))} == {"right"}
-    assert {r.outcome for r in hhh.evaluate(scorer, pairs(50))} == {"right"}
+    assert {r.outcome for r in evaluate(TRUTHFULQA, scorer, mc1(50))} == {"right"}
+    assert {r.outcome for r in evaluate(HHH, scorer, pairs(50))} == {"right"}
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=2, max_size=8), st.randoms())
@@ -153,14 +153,13 @@ def test_the_place_of_a_candidate_decides_nothing(scores: list[float], rng: rand
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
-    from iteralign.evaluate.results import Result
-    from iteralign.evaluate.stored import read
+    from iteralign.evaluate.results import Result, read
 
     file = tmp_path / "here.json"
 
     choices = pairs(3)
-    records = hhh.evaluate(ScriptedScorer("s", noise), choices)
-    result = Result("hhh", {"model": "m"}, {"origin": "x"}, hhh.figures(choices, records), records)
+    records = evaluate(HHH, ScriptedScorer("s", noise), choices)
+    result = Result("hhh", {"model": "m"}, {"origin": "x"}, HHH.figures(choices, records), records)
     file.write_text(to_json(result), encoding="utf-8")
     assert read(file) == result
     for broken in ("[]", "{", "{}", '{"schema": 2}', to_json(result).replace('"n"', '"m"')):
@@ -194,7 +193,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("row", "said"), FAULTS, ids=[said for _, said in FAULTS])
 def test_a_bad_item_is_one_line(row: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        truthfulqa.read([GOOD, row], "f.json")
+        read_truthfulqa([GOOD, row], "f.json")
     assert str(caught.value) == f"f.json: {said}"
 
 
@@ -206,28 +205,28 @@ def test_bad_items_of_hhh_are_one_line() -> None:
         (PAIR | {"targets": {"a": 0, "b": 0}}, "row 1: no right answer; it takes one"),
     ):
         with pytest.raises(UserError) as caught:
-            hhh.read([row], "f.json", "honest")
+            read_hhh([row], "f.json", "honest")
         assert str(caught.value) == f"f.json: {said}"
     with pytest.raises(UserError, match="f.json: no item in it"):
-        hhh.read([], "f.json", "honest")
-    assert hhh.category_of({}, "hhh/Honest/task.json") == "honest"
-    assert hhh.category_of({"category": "other"}, "hhh/honest.jsonl") == "other"
+        read_hhh([], "f.json", "honest")
+    assert category_of({}, "hhh/Honest/task.json") == "honest"
+    assert category_of({"category": "other"}, "hhh/honest.jsonl") == "other"
     with pytest.raises(UserError, match="of which category"):
-        hhh.category_of({}, "items.jsonl")
+        category_of({}, "items.jsonl")
 
 
 def test_the_published_formats_of_truthfulqa_agree(public: Path) -> None:
     folder = public / "truthfulqa"
-    hub = truthfulqa.read(lines(folder / "hf_multiple_choice" / "validation.jsonl"), "hub")
-    authors = truthfulqa.read(json.loads((folder / "data" / "mc_task.json").read_text("utf-8")), "authors")
+    hub = read_truthfulqa(lines(folder / "hf_multiple_choice" / "validation.jsonl"), "hub")
+    authors = read_truthfulqa(json.loads((folder / "data" / "mc_task.json").read_text("utf-8")), "authors")
     assert len(hub) == 375
     assert hub == authors
 
 
 def test_one_who_guesses_scores_as_published_on_truthfulqa(public: Path) -> None:
     """0.41 as released and 0.22 corrected is what chance gives on the whole set."""
-    choices = truthfulqa.read(lines(public / "truthfulqa" / "hf_multiple_choice" / "validation.jsonl"), "hub")
-    figures = truthfulqa.figures(choices, truthfulqa.evaluate(ScriptedScorer("s", noise), choices))
+    choices = read_truthfulqa(lines(public / "truthfulqa" / "hf_multiple_choice" / "validation.jsonl"), "hub")
+    figures = TRUTHFULQA.figures(choices, evaluate(TRUTHFULQA, ScriptedScorer("s", noise), choices))
     released, corrected = figure(figures, "accuracy, as released"), figure(figures, "accuracy, corrected")
     assert released.low < 0.41 < released.high
     assert corrected.low < 0.22 < corrected.high
@@ -240,13 +239,13 @@ def test_one_who_guesses_scores_as_published_on_truthfulqa(public: Path) -> None
 def test_the_published_formats_of_hhh_agree(public: Path) -> None:
     folder, found = public / "hhh_alignment", {}
     for category in ("honest", "helpful"):
-        hub = hhh.read(lines(folder / "hf" / f"{category}.jsonl"), "hub", category)
+        hub = read_hhh(lines(folder / "hf" / f"{category}.jsonl"), "hub", category)
         task = folder / "bigbench" / "benchmark_tasks" / "hhh_alignment" / category / "task.json"
         rows = json.loads(task.read_text("utf-8"))["examples"]
-        assert hub == hhh.read(rows, "bigbench", hhh.category_of(rows[0], str(task)))
+        assert hub == read_hhh(rows, "bigbench", category_of(rows[0], str(task)))
         found[category] = hub
     assert {name: len(items) for name, items in found.items()} == {"honest": 61, "helpful": 59}
-    longest, shortest = hhh.figures(found["honest"], ())[-2:]
+    longest, shortest = HHH.figures(found["honest"], ())[-2:]
     assert (round(longest.value, 2), round(shortest.value, 2)) == (0.64, 0.36)  # the data's own bias
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from iteralign.errors import UserError
-from iteralign.evaluate import gold, xstest
-from iteralign.evaluate.gold import Labelled
+from iteralign.evaluate import judges
+from iteralign.evaluate.items import Labelled, read_gold, read_xstest
 from iteralign.types import Label, Verdict
 
 ROWS = [
@@ -20,11 +20,11 @@ ROWS = [
 
 def judged(found: tuple[Labelled, ...], says: Callable[[int, Label], Label]) -> dict[str, float]:
     verdicts = [Verdict(r, says(i, label)) for i, (r, label) in enumerate(found)]
-    return {f.name: f.value for f in gold.figures(gold.records(found, verdicts))[0]}
+    return {f.name: f.value for f in judges.agreement(judges.labelled(found, verdicts))[0]}
 
 
 def test_kappa_is_one_for_a_perfect_judge_and_agreement_with_it() -> None:
-    found = gold.read(ROWS, "rows")
+    found = read_gold(ROWS, "rows")
     assert judged(found, lambda _, label: label) == {
         "kappa": 1.0,
         "agreement": 1.0,
@@ -45,18 +45,18 @@ def test_kappa_is_one_for_a_perfect_judge_and_agreement_with_it() -> None:
 def test_a_constant_judge_has_no_kappa_and_that_is_said(
     says: Callable[[int, Label], Label], kept: range, note: str
 ) -> None:
-    found = gold.read([ROWS[i] for i in kept], "rows")
+    found = read_gold([ROWS[i] for i in kept], "rows")
     verdicts = [Verdict(r, says(i, label)) for i, (r, label) in enumerate(found)]
-    figures, notes = gold.figures(gold.records(found, verdicts))
+    figures, notes = judges.agreement(judges.labelled(found, verdicts))
     assert (notes, "kappa" in {f.name for f in figures}) == ([note], False)
 
 
 def test_what_the_judge_did_not_decide_counts_in_no_figure() -> None:
-    found = gold.read(ROWS, "rows")
+    found = read_gold(ROWS, "rows")
     verdicts = [Verdict(r, Label.UNPARSED if i < 10 else label) for i, (r, label) in enumerate(found)]
-    records = gold.records(found, verdicts)
+    records = judges.labelled(found, verdicts)
     assert [r.failed for r in records] == [None] * 10 + [False] * 30
-    assert {f.name: f.n for f in gold.figures(records)[0]}["kappa"] == 30
+    assert {f.name: f.n for f in judges.agreement(records)[0]}["kappa"] == 30
 
 
 def test_the_published_gold_set(public: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_published_gold_set(public: Path) -> None:
         json.loads(line)
         for line in (public / "openai_rbr_gold" / "train.jsonl").read_text("utf-8").splitlines()
     ]
-    found = gold.read(rows, "gold")
+    found = read_gold(rows, "gold")
     assert len(found) == 351
     assert sum(label is Label.HARMFUL for _, label in found) == 17
     assert judged(found, lambda _, label: label)["kappa"] == 1.0
@@ -90,15 +90,15 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("row", "said"), FAULTS, ids=[said for _, said in FAULTS])
 def test_a_bad_row_is_one_line(row: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        gold.read([ROWS[0], row], "f")
+        read_gold([ROWS[0], row], "f")
     assert str(caught.value).startswith(f"f: row 2: {said}")
 
 
 def test_xstest_is_read_in_both_of_its_forms() -> None:
     first = [{"prompt": "a?", "type": "homonyms"}, {"prompt": "b?", "type": "contrast_homonyms"}]
     second = [r | {"label": label} for r, label in zip(first, ("safe", "unsafe"), strict=True)]
-    found = xstest.read(first, "f")
-    assert found == xstest.read(second, "f")
+    found = read_xstest(first, "f")
+    assert found == read_xstest(second, "f")
     assert [(p.kind, p.prompt.topic) for p in found] == [("borderline", "homonyms"), ("hazard", "homonyms")]
 
 
@@ -112,5 +112,5 @@ def test_xstest_refuses_what_measures_nothing() -> None:
         ([{"prompt": "a?", "label": "saef"}], "f: row 1: label: unknown value 'saef'; did you mean 'safe'?"),
     ):
         with pytest.raises(UserError) as caught:
-            xstest.read(rows, "f")
+            read_xstest(rows, "f")
         assert str(caught.value).startswith(said)

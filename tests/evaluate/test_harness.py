@@ -11,6 +11,7 @@ import pytest
 
 from iteralign.errors import UserError
 from iteralign.evaluate import harness
+from iteralign.evaluate.items import read_harness
 from iteralign.models import tiny
 from iteralign.models.hf import HfPolicies
 from iteralign.settings import Policy
@@ -46,7 +47,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("row", "said"), FAULTS, ids=[said for _, said in FAULTS])
 def test_a_bad_item_is_one_line(row: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as caught:
-        harness.check([GOOD, row], "f.json")
+        read_harness([GOOD, row], "f.json")
     assert str(caught.value).startswith(f"f.json: row 2: {said}")
 
 
@@ -74,7 +75,7 @@ def test_our_number_is_that_of_lm_evals_own_command_line(tmp_path: Path) -> None
     base = tiny.build(tmp_path / "model", context=1024)
     tasks = tmp_path / "tasks"
     tasks.mkdir()
-    names = harness.write_tasks(harness.check(rows(), "rows"), tasks)
+    names = harness.write_tasks(read_harness(rows(), "rows"), tasks)
     with HfPolicies(tmp_path, str(base), Policy(device="cpu")).serve(Checkpoint("b", "b")) as leased:
         model, chat = leased.loaded()  # type: ignore[attr-defined]
         found = harness.evaluate(model, chat.tokenizer, 16, tasks)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from iteralign.errors import UserError
-from iteralign.evaluate.evaluation import Request, evaluate, named
+from iteralign.evaluate.benchmarks import Request, evaluate, named
 from iteralign.evaluate.subject import Settings, Subject, subject
 from iteralign.models import tiny
 from iteralign.types import Message, Options

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from iteralign.evaluate import hhh, truthfulqa
-from iteralign.evaluate.benchdata import READERS
+from iteralign.evaluate.choices import HHH, TRUTHFULQA, evaluate
+from iteralign.evaluate.items import READERS
 from iteralign.models import tiny
 from iteralign.models.hf import HfPolicies
 from iteralign.settings import Policy
@@ -24,8 +24,8 @@ def test_a_random_model_scores_chance(public: Path, tmp_path: Path) -> None:
     pairs = READERS["hhh"](str(public / "hhh_alignment" / "bigbench"), False, None).values
     base = tiny.build(tmp_path / "base", context=8192, seed=3)
     with HfPolicies(tmp_path, str(base), Policy(device="cpu", batch_size=64)).serve(BASE) as model:
-        truth = truthfulqa.figures(questions, truthfulqa.evaluate(model, questions))  # type: ignore[arg-type]
-        better = hhh.figures(pairs, hhh.evaluate(model, pairs))  # type: ignore[arg-type]
+        truth = TRUTHFULQA.figures(questions, evaluate(TRUTHFULQA, model, questions))  # type: ignore[arg-type]
+        better = HHH.figures(pairs, evaluate(HHH, model, pairs))  # type: ignore[arg-type]
     figures = {f.name: f for f in (*truth, *better)}
     corrected, released = figures["accuracy, corrected"], figures["accuracy, as released"]
     assert (corrected.n, figures["overall, corrected"].n) == (375, 120)

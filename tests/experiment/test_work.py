@@ -10,7 +10,7 @@ import pytest
 
 from iteralign.config.schema import Config
 from iteralign.errors import UserError, WorldError
-from iteralign.evaluate import stored
+from iteralign.evaluate import results
 from iteralign.evaluate.results import Record, Result
 from iteralign.experiment import about, evaluating, grid, outcomes, ready, work
 from iteralign.record.disk import comparable
@@ -51,7 +51,7 @@ class Lab:
         record = Record("i", "", "q", "right", False)
         for name in wanted:
             result = Result(name, subject, {"origin": "o", "sha256": "s"}, (), (record,))
-            stored.keep(result, root / evaluating.FOLDER)
+            results.keep(result, root / evaluating.FOLDER)
 
     def perform(self, sheet: Path, only: str | None = None) -> tuple[work.Failure, ...]:
         found = grid.load(str(sheet))

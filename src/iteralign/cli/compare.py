@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from iteralign.evaluate.comparison import Change, Group
+    from iteralign.evaluate.compare import Change, Group
     from iteralign.types import Rate
 
 SIDE = "A run, RUN@before, RUN@3 (iteration 3), or what evaluate wrote."
@@ -25,7 +25,7 @@ def command(
 ) -> None:
     """Say which failures of A are closed, still open or new in B."""
     from iteralign.cli import terminal
-    from iteralign.evaluate.comparison import compare, side
+    from iteralign.evaluate.compare import compare, side
     from iteralign.record.codec import encode
 
     groups = compare(side(_place(a)), side(_place(b)))

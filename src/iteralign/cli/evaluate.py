@@ -1,7 +1,7 @@
 """`iteralign evaluate`: benchmarks of one model, with intervals, per item, as JSON and as Inspect logs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,10 +10,10 @@ from iteralign.cli.run import OfflineOption, PricesOption, QuietOption
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from iteralign.evaluate.evaluation import Request
+    from iteralign.evaluate.benchmarks import Request
     from iteralign.evaluate.results import Figure, Result
     from iteralign.evaluate.subject import Subject
-    from iteralign.settings import Policy, Price
+    from iteralign.settings import Price
 
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model directory, a hub id, organism, or a finished run.")
@@ -85,16 +85,16 @@ def command(
     quiet: QuietOption = False,
 ) -> None:
     """Evaluate a model on benchmarks."""
-    from iteralign.evaluate import panel
-    from iteralign.evaluate.evaluation import BENCHMARKS, Request, named
-    from iteralign.evaluate.subject import subject
+    from iteralign.evaluate import judges
+    from iteralign.evaluate.benchmarks import BENCHMARKS, Request, named
+    from iteralign.evaluate.subject import loading, subject
     from iteralign.run import offline as walls
 
     files = _files(data, tuple(BENCHMARKS))
-    judging = panel.config(judge, max_calls, max_usd, _prices(prices), offline)
+    judging = judges.config(judge, max_calls, max_usd, _prices(prices), offline)
     with walls.kept(judging):
         given = {"device": device, "dtype": dtype, "batch_size": batch_size, "template": template}
-        chosen = subject(model, adapter, _loading({k: v for k, v in given.items() if v is not None}))
+        chosen = subject(model, adapter, loading({k: v for k, v in given.items() if v is not None}))
         names = named(benchmarks.split(","), chosen)
         wanted = Request(
             names, files, judging, max_undecided, limit, max_tokens, fields=_fields(field, files)
@@ -123,21 +123,6 @@ def _files(data: list[str], known: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _loading(given: dict[str, Any]) -> "Policy":
-    """How the model is loaded. Raises UserError for a value that there is not."""
-    from pydantic import ValidationError
-
-    from iteralign.config.messages import explain
-    from iteralign.errors import UserError
-    from iteralign.settings import Policy
-
-    try:
-        return Policy(**given)
-    except ValidationError as error:
-        said = str(explain(error, Policy)).removeprefix("config ")
-        raise UserError(f"--{said}") from None
-
-
 def _fields(fields: list[str], files: dict[str, str]) -> dict[str, str]:
     """The column of each benchmark; a column without a name belongs to the only file."""
     from iteralign.errors import UserError
@@ -159,8 +144,8 @@ def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: boo
     from iteralign.cli import terminal
     from iteralign.cli.progress import Beat
     from iteralign.cli.words import many
-    from iteralign.evaluate import stored
-    from iteralign.evaluate.evaluation import evaluate
+    from iteralign.evaluate import results
+    from iteralign.evaluate.benchmarks import evaluate
 
     began: set[str] = set()
     tell = (lambda _: None) if quiet else terminal.note
@@ -172,13 +157,13 @@ def _run(chosen: "Subject", wanted: "Request", out: Path | None, *, as_json: boo
         beat.begin(name, said=True)
 
     console, shown = terminal.stdout(), []
-    done = stored.found(out, wanted.benchmarks) if out else {}
+    done = results.found(out, wanted.benchmarks) if out else {}
     with beat.running():
         for result in evaluate(chosen, wanted, starts, done):
             if result.benchmark not in began:
                 tell(f"{result.benchmark}: kept, as model, items and judges are the same")
             elif out is not None:
-                stored.keep(result, out)
+                results.keep(result, out)
             brief = {k: v for k, v in asdict(result).items() if k != "records"}
             shown.append(brief)
             if not as_json:

@@ -17,9 +17,9 @@ from typing import Any
 
 from iteralign import stats
 from iteralign.errors import UserError
-from iteralign.evaluate.choices import Choice, by_length, key, only_right, targets, text_of
+from iteralign.evaluate.choices import by_length
+from iteralign.evaluate.items import Choice, family, key
 from iteralign.evaluate.results import Figure, Record, rounded, share
-from iteralign.evaluate.truthfulqa import family
 
 TASKS = ("truthfulqa_mc1", "truthfulqa_mc2")
 LOCAL = "iteralign_{}"
@@ -33,30 +33,6 @@ def require() -> None:
     """Raises UserError where lm-evaluation-harness is missing."""
     if not installed():
         raise UserError("truthfulqa-mc needs lm-evaluation-harness: pip install 'iteralign[eval]'")
-
-
-def check(rows: Sequence[Any], name: str) -> list[dict[str, Any]]:
-    """The rows as the Hub has them: question, mc1_targets, mc2_targets. Raises UserError."""
-    if not rows:
-        raise UserError(f"{name}: no item in it")
-    return [_checked(row, f"{name}: row {number}") for number, row in enumerate(rows, 1)]
-
-
-def _checked(row: Any, where: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"question": text_of(row, ("question",), where)}
-    for field in ("mc1_targets", "mc2_targets"):
-        if field not in row:
-            raise UserError(f"{where}: no field {field!r}; it has {', '.join(map(str, row))}")
-        texts, labels = targets(row[field], f"{where}: {field}")
-        found[field] = {"choices": list(texts), "labels": [int(label) for label in labels]}
-        if field == "mc1_targets":
-            if only_right(labels, f"{where}: {field}"):
-                raise UserError(
-                    f"{where}: {field}: lm-eval takes the first candidate for the right one; put it there"
-                )
-        elif not any(labels) or all(labels):
-            raise UserError(f"{where}: {field}: {'no wrong' if any(labels) else 'no right'} answer")
-    return found | {"family": family(row, found["mc1_targets"]["choices"][0])}
 
 
 def write_tasks(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, ...]:
@@ -80,21 +56,32 @@ def write_tasks(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, .
     return tuple(LOCAL.format(task) for task in TASKS)
 
 
-def evaluate(model: Any, tokenizer: Any, batch_size: int, folder: Path | None) -> dict[str, Any]:
-    """lm-eval's own results on the loaded model: of the tasks that lie in `folder`, or of the Hub's."""
+Found = Mapping[str, tuple[float, Sequence[Mapping[str, Any]]]]
+"""For each of TASKS lm-eval's own figure, and its samples in the order of the file."""
+
+
+def evaluate(model: Any, tokenizer: Any, batch_size: int, folder: Path) -> Found:
+    """Run the tasks that lie in `folder` on the loaded model. Raises UserError for an MC2 that is not a number."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    names = [LOCAL.format(t) for t in TASKS] if folder else list(TASKS)
-    manager = TaskManager(include_path=str(folder), include_defaults=False) if folder else TaskManager()
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with contextlib.redirect_stderr(io.StringIO()):  # four progress bars, whatever is asked
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-        found: dict[str, Any] = lm_eval.simple_evaluate(
-            model=lm, tasks=names, task_manager=manager, bootstrap_iters=0, verbosity="ERROR"
+        said = lm_eval.simple_evaluate(
+            model=lm,
+            tasks=[LOCAL.format(task) for task in TASKS],
+            task_manager=manager,
+            bootstrap_iters=0,
+            verbosity="ERROR",
         )
-    for sample in _samples(found, TASKS[1]):
+    found = {}
+    for task in TASKS:
+        samples = sorted(said["samples"][LOCAL.format(task)], key=lambda s: int(s["doc_id"]))
+        found[task] = float(said["results"][LOCAL.format(task)]["acc,none"]), samples
+    for sample in found[TASKS[1]][1]:
         if math.isnan(sample["acc"]):
             raise UserError(
                 f"truthfulqa-mc: MC2 is not a number: to this model every candidate of item {sample['doc_id']} is "
@@ -103,32 +90,28 @@ def evaluate(model: Any, tokenizer: Any, batch_size: int, folder: Path | None) -
     return found
 
 
-def figures(found: Mapping[str, Any]) -> tuple[Figure, ...]:
+def figures(found: Found) -> tuple[Figure, ...]:
     """MC1 is a share; MC2 the mean probability of the right answers. The values are lm-eval's own, unrounded. Beside
     them is what MC1 gives to lengths alone."""
-    first, second = (_samples(found, task) for task in TASKS)
+    (mc1, first), (mc2, second) = (found[task] for task in TASKS)
+    asked = [
+        Choice(key(question, *texts), question, texts, 0, family=_family(sample))
+        for sample in first
+        for question, texts in [(sample["doc"]["question"], tuple(sample["doc"]["mc1_targets"]["choices"]))]
+    ]
     chance = _chance(first, "mc1_targets")
-    mc1 = share("MC1", [s["acc"] == 1 for s in first], [_family(s) for s in first], chance)
-    mc2 = stats.mean([float(s["acc"]) for s in second], [_family(s) for s in second])
+    right = share("MC1", [s["acc"] == 1 for s in first], [c.family for c in asked], chance)
+    mean = stats.mean([float(s["acc"]) for s in second], [_family(s) for s in second])
     return (
-        replace(mc1, value=_own(found, TASKS[0])),
-        Figure("MC2", _own(found, TASKS[1]), mc2.low, mc2.high, len(second), _chance(second, "mc2_targets")),
-        *by_length([_choice(s) for s in first], chance),
+        replace(right, value=mc1),
+        Figure("MC2", mc2, mean.low, mean.high, len(second), _chance(second, "mc2_targets")),
+        *by_length(asked, chance),
     )
 
 
-def _choice(sample: Mapping[str, Any]) -> Choice:
-    question, texts = str(sample["doc"]["question"]), tuple(sample["doc"]["mc1_targets"]["choices"])
-    return Choice(key(question, *texts), question, texts, 0, family=_family(sample))
-
-
-def _family(sample: Mapping[str, Any]) -> str:
-    return family(sample["doc"], str(sample["doc"]["mc1_targets"]["choices"][0]))
-
-
-def records(found: Mapping[str, Any]) -> tuple[Record, ...]:
+def records(found: Found) -> tuple[Record, ...]:
     """One for each question: right or wrong by MC1, and its share of MC2."""
-    first, second = (_samples(found, task) for task in TASKS)
+    (_, first), (_, second) = (found[task] for task in TASKS)
     return tuple(
         Record(
             f"{a['doc_id']}",
@@ -147,17 +130,8 @@ def records(found: Mapping[str, Any]) -> tuple[Record, ...]:
     )
 
 
-def _name(found: Mapping[str, Any], task: str) -> str:
-    return task if task in found["results"] else LOCAL.format(task)
-
-
-def _own(found: Mapping[str, Any], task: str) -> float:
-    return float(found["results"][_name(found, task)]["acc,none"])
-
-
-def _samples(found: Mapping[str, Any], task: str) -> list[Mapping[str, Any]]:
-    samples: list[Mapping[str, Any]] = found["samples"][_name(found, task)]
-    return sorted(samples, key=lambda s: int(s["doc_id"]))
+def _family(sample: Mapping[str, Any]) -> str:
+    return family(sample["doc"], str(sample["doc"]["mc1_targets"]["choices"][0]))
 
 
 def _chance(samples: Sequence[Mapping[str, Any]], field: str) -> float:

@@ -1,12 +1,15 @@
 """Subject: the model that is evaluated, with or without an adapter, or a finished run's last checkpoint."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from iteralign.config.messages import explain
 from iteralign.errors import UserError
 from iteralign.lm.weights import Source, find, load_chat
 from iteralign.models.hf import HfModel, HfPolicies
@@ -54,6 +57,15 @@ def subject(model: str, adapter: Path | None, settings: Policy) -> Subject:
     bare = Checkpoint(local if source.folder else f"{base}@{find(source).name}", base)
     checkpoint = bare if adapter is None else _adapted(bare, adapter)
     return _subject(model, Path("."), bare, checkpoint, settings)
+
+
+def loading(given: Mapping[str, Any]) -> Policy:
+    """How a model is loaded and asked, by the options that were given. Raises UserError for a value out of range."""
+    try:
+        return Policy(**given)
+    except ValidationError as error:
+        said = str(explain(error, Policy)).removeprefix("config ")
+        raise UserError(f"--{said}") from None
 
 
 def is_run(root: Path) -> bool:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from iteralign.evaluate.choices import right_as_released
 from iteralign.evaluate.results import Record, right
-from iteralign.evaluate.truthfulqa import right_as_released
 from iteralign.experiment.outcomes import Outcomes, Value, categories
 
 

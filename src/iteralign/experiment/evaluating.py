@@ -8,8 +8,8 @@ from pathlib import Path
 from iteralign.budget import prices
 from iteralign.config.schema import Config
 from iteralign.errors import UserError
-from iteralign.evaluate import evaluation, panel, stored
-from iteralign.evaluate.benchdata import READERS
+from iteralign.evaluate import benchmarks, judges, results
+from iteralign.evaluate.items import READERS
 from iteralign.evaluate.results import Result
 from iteralign.evaluate.subject import subject
 from iteralign.record.replay import outcome_of
@@ -40,7 +40,7 @@ def _done(folder: Path, name: str, of: tuple[str, str], path: str | None) -> boo
 def found(folder: Path, name: str) -> Result | None:
     """The result there, if any. Raises UserError if it is damaged."""
     file = folder / f"{name}.json"
-    return stored.kept(file)[name] if file.is_file() else None
+    return results.kept(file)[name] if file.is_file() else None
 
 
 @cache
@@ -64,14 +64,14 @@ def evaluate(config: Config, root: Path, wanted: Sequence[str], data: Mapping[st
     policy = config.policy
     settings = replace(policy, template=build.template(config))
     meter = prices.models(config)["meter"]
-    request = evaluation.Request(
+    request = benchmarks.Request(
         tuple(wanted),
         data,
-        panel.config((meter,)),
+        judges.config((meter,)),
         max_tokens=config.sampling.max_tokens,
         connections=config.oracle.max_connections,
     )
     with offline.kept(config):
         model = subject(str(root) if outcome_of(root) else policy.model, None, settings)
-        for result in evaluation.evaluate(model, request):
-            stored.keep(result, root / FOLDER)
+        for result in benchmarks.evaluate(model, request):
+            results.keep(result, root / FOLDER)

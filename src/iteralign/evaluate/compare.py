@@ -10,12 +10,11 @@ from pathlib import Path
 
 from iteralign import measure, stats
 from iteralign.errors import UserError
-from iteralign.evaluate.results import Record, Result
-from iteralign.evaluate.stored import kept
+from iteralign.evaluate.results import Record, kept
 from iteralign.evaluate.subject import is_run
 from iteralign.record import artifact
-from iteralign.record.replay import Past, replay
-from iteralign.types import Metrics, ProbeResult, Rate
+from iteralign.record.replay import replay
+from iteralign.types import Metrics, Rate
 
 NAMES = {"hazard": "hazards", "benign": "benign prompts", "borderline": "borderline prompts", "fact": "facts"}
 BEFORE = "before"
@@ -69,44 +68,35 @@ def side(name: str) -> Side:
         raise UserError(f"{name}: no such run, and no results of iteralign evaluate")
     results = kept(root)
     groups = {key: result.records for key, result in results.items()}
-    return Side(name, "", groups, {key: _questions(result) for key, result in results.items()})
-
-
-def _questions(result: Result) -> str:
-    return str(result.source.get("sha256"))
+    return Side(name, "", groups, {key: str(r.source.get("sha256")) for key, r in results.items()})
 
 
 def _of_run(name: str, root: Path, at: str) -> Side:
     past = replay(root)
-    t, step = _step(name, past, at)
-    found = past.test(t) if step == "test" else past.steps.get((t, step))
+    if at not in ("", BEFORE) and not at.isdecimal():
+        raise UserError(f"{name}: after @ comes {BEFORE!r} or the number of an iteration, not {at!r}")
+    if not at and past.outcome is None:
+        raise UserError(
+            f"{name}: the run is not finished; finish it, or name an iteration as in {name}@{past.last}"
+        )
+    if at.isdecimal():
+        t, step = int(at), "metrics"
+        found = past.steps.get((t, step))
+    else:
+        t, step = past.outcome.t if past.outcome and not at else 0, "test"
+        found = past.test(t)
     recorded = artifact.load(artifact.place(root, t, step))
     if not isinstance(found, Metrics) or recorded is None:
         raise UserError(f"{name}: nothing was measured there; the run has iterations 0 to {past.last}")
     groups: dict[str, tuple[Record, ...]] = {}
     for kind, label in NAMES.items():
-        records = tuple(_record(r) for r in found.results if r.kind == kind)
+        records = tuple(
+            Record(r.id, r.topic, "", r.outcome, measure.failed(r.kind, r.outcome), family=r.family)
+            for r in found.results
+            if r.kind == kind
+        )
         groups |= {label: records} if records else {}
     return Side(name, str(root.resolve()), groups, dict.fromkeys(groups, recorded.inputs["probes"]))
-
-
-def _step(name: str, past: Past, at: str) -> tuple[int, str]:
-    if at == BEFORE:
-        return 0, "test"
-    if at:
-        if not at.isdecimal():
-            raise UserError(f"{name}: after @ comes {BEFORE!r} or the number of an iteration, not {at!r}")
-        return int(at), "metrics"
-    if past.outcome is None:
-        raise UserError(
-            f"{name}: the run is not finished; finish it, or name an iteration as in {name}@{past.last}"
-        )
-    return past.outcome.t, "test"
-
-
-def _record(result: ProbeResult) -> Record:
-    failed = measure.failed(result.kind, result.outcome)
-    return Record(result.id, result.topic, "", result.outcome, failed, family=result.family)
 
 
 def compare(a: Side, b: Side) -> tuple[Group, ...]:
@@ -130,29 +120,28 @@ def _group(name: str, before: Sequence[Record], after: Sequence[Record]) -> Grou
     clusters = [x.cluster for x, _ in pairs]
     sides = {"before": [x.failed for x, _ in pairs], "after": [y.failed for _, y in pairs]}
     categories = list(dict.fromkeys(x.category for x, _ in pairs))
-    each = (
-        {c: _paired([p for p in pairs if p[0].category == c]) for c in categories} if categories[1:] else {}
-    )
-    adjusted = stats.holm([p.p_value for p in each.values()])
+    several = categories if len(categories) > 1 else []
+    each = [_paired([p for p in pairs if p[0].category == category]) for category in several]
+    adjusted = stats.holm([p.p_value for p in each])
+
+    def changes(was: bool, now: bool) -> tuple[Change, ...]:
+        return tuple(
+            Change(x.id, x.category, x.question, x.outcome, y.outcome)
+            for x, y in pairs
+            if (x.failed, y.failed) == (was, now)
+        )
+
     return Group(
         name,
         {when: stats.rates(failed, clusters) for when, failed in sides.items()},
         _paired(pairs),
-        {c: (p, h) for (c, p), h in zip(each.items(), adjusted, strict=True)},
-        _changes(pairs, True, False),
-        _changes(pairs, True, True),
-        _changes(pairs, False, True),
+        dict(zip(several, zip(each, adjusted, strict=True), strict=True)),
+        changes(True, False),
+        changes(True, True),
+        changes(False, True),
     )
 
 
 def _paired(pairs: Sequence[tuple[Record, Record]]) -> stats.Paired:
     before, after = [x.failed for x, _ in pairs], [y.failed for _, y in pairs]
     return stats.paired(before, after, [x.cluster for x, _ in pairs])
-
-
-def _changes(pairs: Sequence[tuple[Record, Record]], was: bool, now: bool) -> tuple[Change, ...]:
-    return tuple(
-        Change(x.id, x.category, x.question, x.outcome, y.outcome)
-        for x, y in pairs
-        if (x.failed, y.failed) == (was, now)
-    )
