@@ -65,7 +65,7 @@ class Purse:
         return RoleAccount(self, role)
 
     def reserve(self, role: str, most: Usage) -> "Reserved | None":
-        """As `lab.Account.reserve`."""
+        """As `protocols.Account.reserve`."""
         self.require_time(0.0)
         need = Spent(1, most.input_tokens, most.output_tokens)
         with self._guard:
@@ -145,7 +145,7 @@ class Purse:
 
 @dataclass(frozen=True)
 class RoleAccount:
-    """A lab.Account: the budget, as one role spends of it."""
+    """A protocols.Account: the budget, as one role spends of it."""
 
     purse: Purse
     role: str

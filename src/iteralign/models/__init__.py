@@ -1,1 +1,1 @@
-"""The models behind `lab.Model`: in process, remote, scripted."""
+"""The models behind `protocols.Model`: in process, remote, scripted."""

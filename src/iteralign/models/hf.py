@@ -117,7 +117,7 @@ class HfModel:
         return answer_all(model, chat, conversations, sampling, self._policies.policy.batch_size, on_replies)
 
     def score(self, questions: Sequence[Options]) -> list[tuple[float, ...]]:
-        """As `lab.Scorer`. Raises UserError and WorldError as `generate` does."""
+        """As `protocols.Scorer`. Raises UserError and WorldError as `generate` does."""
         from iteralign.models.scoring import score_all
 
         return score_all(*self.loaded(), questions, self._policies.policy.batch_size)

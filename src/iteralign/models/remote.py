@@ -99,7 +99,7 @@ class RemoteSettings(Connection):
 
 
 class RemoteModel:
-    """A lab.Model behind a provider. Close it, or use it as a context, when it is done.
+    """A protocols.Model behind a provider. Close it, or use it as a context, when it is done.
 
     Args: `spec` is "provider/model". `providers` says which module registers a provider that is not
     inspect_ai's own, imported when the spec names it; it runs in this process. `account` is charged for
