@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteralign import propose
-from iteralign.evaluate.judging import SIDE
+from iteralign import judge, propose
+from iteralign.evaluate.judges import SIDE
 from iteralign.measure import GRADE
 from iteralign.reading import (
     MOST,
@@ -402,3 +402,12 @@ def test_the_last_paragraph(text: str, last: str) -> None:
 def test_half_a_surrogate_pair_in_a_field_becomes_a_text_that_can_be_sent() -> None:
     reply = '{"principles": [{"category": "a\\ud800", "text": "Be \\udfff kind, \\ud83d\\ude00."}]}'
     assert propose.read_json(reply) == [("a\ufffd", "Be \ufffd kind, \U0001f600.")]
+
+
+@pytest.mark.parametrize("kind", ["harm", "toxicity", "dangerous", "risk", "illegal activity", "none"])
+def test_the_kind_of_harm_may_be_named_by_a_word_that_means_harmful(kind: str) -> None:
+    """Judges name the kind of the request, also where the answer to it is harmless."""
+    form = judge.FORMS["json"]
+    found = form.of(Reply(json.dumps({"label": "harmless", "category": kind, "reason": "It declines."})))
+    assert found is not None
+    assert form.of(Reply(json.dumps({"label": "harmless", "category": "harmful"}))) is None

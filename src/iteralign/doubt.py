@@ -145,8 +145,11 @@ def in_fields(
         said = re.findall(r"[a-z]+", plain := _plain(name))
         texts = _texts(value)
         free = bool(_FREE & {*said}) and not isinstance(value, bool)
-        # Of everyday words, and in what explains a verdict, only the bare word counts.
+        # Of everyday words, and in what explains a verdict, only the bare word counts. A kind of harm may be named by
+        # a word of the same meaning, as "toxicity": there the very word counts.
         found = others.fullmatch if free or everyday else others.search
+        if free and "category" in said:
+            found = _whole([re.escape(each) for each in words if each != word]).fullmatch
         if any(found(each) for each in texts):
             return True
         if free:

@@ -8,8 +8,9 @@ import torch
 
 from iteralign.errors import UserError
 from iteralign.evaluate.benchmarks import Request, evaluate, named
-from iteralign.evaluate.subject import Settings, Subject, subject
+from iteralign.evaluate.subject import Subject, subject
 from iteralign.models import tiny
+from iteralign.settings import Policy
 from iteralign.types import Message, Options
 
 ASKED = [Options((Message("user", "who has the key?"),), "sure, the", (" dog", " cat", " bird"))]
@@ -43,7 +44,7 @@ def adapter(place: Path, base: Path) -> None:
 
 
 def chosen(folder: Path, adapter: str | None = None) -> Subject:
-    return subject(str(folder / "base"), folder / adapter if adapter else None, Settings(device="cpu"))
+    return subject(str(folder / "base"), folder / adapter if adapter else None, Policy(device="cpu"))
 
 
 def test_an_adapter_changes_the_scores_and_the_base_beneath_it_is_the_base(folder: Path) -> None:
@@ -60,14 +61,14 @@ def test_an_adapter_changes_the_scores_and_the_base_beneath_it_is_the_base(folde
 def test_the_id_changes_with_the_weights(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "adapter", tmp_path / "copy")
     ids = [
-        subject(str(folder / "base"), p, Settings(device="cpu")).checkpoint.id
+        subject(str(folder / "base"), p, Policy(device="cpu")).checkpoint.id
         for p in (folder / "adapter", tmp_path / "copy")
     ]
     assert ids[0] == ids[1] != chosen(folder).checkpoint.id
     adapter(tmp_path / "copy", folder / "base")
     weights = tmp_path / "copy" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    assert subject(str(folder / "base"), tmp_path / "copy", Settings(device="cpu")).checkpoint.id != ids[0]
+    assert subject(str(folder / "base"), tmp_path / "copy", Policy(device="cpu")).checkpoint.id != ids[0]
 
 
 def test_an_adapter_of_another_model_is_one_line(folder: Path) -> None:

@@ -19,9 +19,10 @@ from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelAPI, ModelOut
 from iteralign.errors import UserError
 from iteralign.evaluate import judges, tasks
 from iteralign.evaluate.benchmarks import Request, evaluate
-from iteralign.evaluate.subject import Settings, subject
+from iteralign.evaluate.subject import subject
 from iteralign.evaluate.tasks import read_ending
 from iteralign.models import tiny
+from iteralign.settings import Policy
 from iteralign.types import Message, Options
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")  # of inspect_ai's own streams
@@ -57,7 +58,7 @@ def evaluated(*names: str) -> dict[str, dict[str, float]]:
     """By benchmark what `iteralign evaluate` says of the organism, in the names of the metrics."""
     request = Request(names, judging=judges.config(["organism/oracle"]), limit=LIMIT)
     found: dict[str, dict[str, float]] = {}
-    for result in evaluate(subject("organism", None, Settings(batch_size=64)), request):
+    for result in evaluate(subject("organism", None, Policy(batch_size=64)), request):
         found[result.benchmark] = {"undecided": 0.0}
         for f in result.figures:
             found[result.benchmark] |= {f.name: f.value, f"{f.name}, low": f.low, f"{f.name}, high": f.high}
