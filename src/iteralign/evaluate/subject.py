@@ -13,6 +13,7 @@ from iteralign.models.hf import HfModel, HfPolicies
 from iteralign.models.hf import HfSettings as Settings
 from iteralign.record.replay import replay
 from iteralign.run import build
+from iteralign.security import documents
 from iteralign.types import Checkpoint
 
 ADAPTER = "adapter_config.json"
@@ -85,8 +86,7 @@ def _adapted(base: Checkpoint, adapter: Path) -> Checkpoint:
         )
     digest = hashlib.sha256(base.id.encode())
     for path in (adapter / ADAPTER, *weights):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(documents.sha256(path)))
     return Checkpoint(f"adapter-{digest.hexdigest()[:16]}", base.base, str(adapter.resolve()), "adapter")
 
 

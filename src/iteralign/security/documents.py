@@ -6,6 +6,7 @@ number that a file announces.
 """
 
 import gzip
+import hashlib
 import io
 import json
 import stat
@@ -53,6 +54,12 @@ def content(path: Path, most: int = LARGEST) -> bytes:
         if len(data) <= most:
             return data
     raise Unreadable(f"larger than {most:,} bytes")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal, read in parts. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text(path: Path, most: int = LARGEST) -> str:
