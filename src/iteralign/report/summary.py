@@ -227,13 +227,13 @@ def oracle_spent(root: Path, t: int, step: str) -> dict[str, Spent]:
 def _oracle(past: Past) -> Json:
     """Calls and tokens on record, also those of an iteration that is not done, and what they cost."""
     config, failed = past.config, spending.failed(past.root)
-    spent = spending.total(spending.costs(past.root).values()).by_role
-    table, models, declined = prices.of(config), prices.models(config), spending.refusals(past.root)
+    cost = spending.total(spending.costs(past.root).values())
+    spent, table, models = cost.by_role, prices.of(config), prices.models(config)
     roles = {
         role: {
             "model": model,
             **asdict(used := spent.get(role, Spent())),
-            "refusals": declined.get(role, 0),
+            "refusals": cost.refusals.get(role, 0),
             "usd": table.usd(model, used),
         }
         for role, model in models.items()
