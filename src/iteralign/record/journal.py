@@ -23,10 +23,9 @@ from iteralign.errors import IterAlignError
 from iteralign.protocols import Step
 from iteralign.record import artifact, timings
 from iteralign.record.artifact import Work
-from iteralign.record.calls import Call, Calls, Spent, is_oracle, role_of, spent
+from iteralign.record.calls import Call, Calls, Recorded, Spent, is_oracle, role_of, spent
 from iteralign.record.codec import line
 from iteralign.record.disk import Lines, room
-from iteralign.record.recorded import Recorded
 from iteralign.record.timings import Timing
 
 P = ParamSpec("P")

@@ -2,7 +2,7 @@
 
 Token ids go out and token ids come back. The server's own template, start token, end tokens, stop strings and sampling
 defaults have no say: a prompt is, id by id, the one that training used (`iteralign.lm.chat`), and an answer is read as
-the in-process backend reads it (`models.answers`).
+the in-process backend reads it (`models.batching.Answers`).
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ from typing import Any
 
 from iteralign.errors import UserError
 from iteralign.lm.chat import Chat
-from iteralign.models.answers import answers_of
-from iteralign.models.batching import Row, rows_of
+from iteralign.models.batching import Row, answers_of, rows_of
 from iteralign.models.vllm.http import OffProtocol, Web
 from iteralign.protocols import OnReplies
 from iteralign.types import Conversation, Reply, Sampling
