@@ -13,7 +13,7 @@ from iteralign.record import artifact
 from iteralign.record.calls import Spent, count, is_oracle, read, role_of, used
 from iteralign.record.codec import decode
 from iteralign.record.disk import Lines
-from iteralign.record.timings import timings
+from iteralign.record.journal import timings
 from iteralign.security import documents
 
 FAILED = "failed_attempts.jsonl"
