@@ -12,7 +12,7 @@ from iteralign.lm.chat import Chat, chat_of
 from iteralign.lm.template import THOUGHTS, after_thought
 from iteralign.lm.weights import Source, load_tokenizer
 from iteralign.models import tiny
-from iteralign.models.answers import answers_of
+from iteralign.models.batching import answers_of
 from iteralign.models.hf import HfPolicies
 from iteralign.models.scripted import ScriptedModel
 from iteralign.reading import THOUGHT

@@ -18,15 +18,17 @@ from typing import Any
 
 import pytest
 
+from iteralign.config.schema import load
 from iteralign.errors import UserError, WorldError
 from iteralign.lm import checkpoints, witness
 from iteralign.lm.witness import Witness
 from iteralign.models import tiny
 from iteralign.models.vllm import server as servers
 from iteralign.models.vllm.adapter_swap import Engine
-from iteralign.models.vllm.http import Web
+from iteralign.models.vllm.http import Gone, OffProtocol, Web
 from iteralign.models.vllm.policies import LOG, VllmPolicies
 from iteralign.models.vllm.server import Server
+from iteralign.run import offline
 from iteralign.settings import Policy, Vllm
 from iteralign.types import Checkpoint, Message, Sampling
 
@@ -534,6 +536,23 @@ def test_a_call_can_be_broken_off(stub: Stub) -> None:
     web.hang_up()
     thread.join(30)
     assert [type(e).__name__ for e in failed] == ["Gone"]
+
+
+def test_a_reply_that_is_too_long_is_one_line(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iteralign.models.vllm.http.MOST_BYTES", 5)
+    with pytest.raises(OffProtocol, match="its reply is longer than 5 bytes"):
+        Web(stub.url, None, 10.0).get("/health")
+
+
+def test_a_server_that_does_not_listen_is_named_by_what_the_system_says() -> None:
+    with pytest.raises(Gone, match=r"^ConnectionRefusedError: .*refused$"):
+        Web("http://127.0.0.1:9", None, 10.0).get("/health")
+
+
+def test_a_server_elsewhere_is_refused_offline() -> None:
+    config = load("quickstart", ["offline=true"])
+    with offline.kept(config), pytest.raises(UserError, match="offline: 192.0.2.1 port 80"):
+        Web("http://192.0.2.1", None, 1.0).get("/health")
 
 
 def test_an_engine_asks_the_places_of_a_witness(stub: Stub, tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import pytest
 from iteralign.errors import UserError
 from iteralign.models.scripted import ScriptedModel, failing
 from iteralign.protocols import OnReplies, unheard
-from iteralign.record.calls import Call, Calls, Question, Spent, read, usage
-from iteralign.record.recorded import Recorded
+from iteralign.record.calls import Call, Calls, Question, Recorded, Spent, read, usage
 from iteralign.types import Conversation, Message, Reply, Sampling, Usage
 
 GREEDY = Sampling()

@@ -17,7 +17,7 @@ from iteralign.prompts import PromptSet
 from iteralign.record.artifact import Artifact
 from iteralign.record.calls import Call
 from iteralign.record.codec import Undecodable, canonical, decode, digest, encode, line, pretty
-from iteralign.record.timings import Timing
+from iteralign.record.journal import Timing
 from iteralign.types import Decoding, Label, Message, Prompt, Rate, Response, Sampling, Verdict, Vote
 
 RECORDED = [

@@ -14,8 +14,7 @@ from iteralign.models.scripted import ScriptedModel
 from iteralign.protocols import Model
 from iteralign.record.artifact import NUMBERS, place
 from iteralign.record.calls import read
-from iteralign.record.journal import Event, Journal, StepReached
-from iteralign.record.timings import timings
+from iteralign.record.journal import Event, Journal, StepReached, timings
 from iteralign.types import (
     Checkpoint,
     Example,

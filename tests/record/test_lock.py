@@ -48,3 +48,28 @@ def test_a_place_that_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(UserError, match="not a directory"):
         Lock(tmp_path / "run")
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from iteralign.errors import WorldError
+from iteralign.record.lock import Lock
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+try:
+    Lock(Path(sys.argv[1]))
+except WorldError as error:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    Lock(Path(sys.argv[1])).release()
+    sys.exit(str(error))
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_lock(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "free space and rerun the same command" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

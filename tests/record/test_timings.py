@@ -7,7 +7,7 @@ import pytest
 from iteralign.errors import UserError
 from iteralign.record.calls import Spent
 from iteralign.record.codec import line
-from iteralign.record.timings import NAME, Timing, seconds, timings
+from iteralign.record.journal import TIMINGS, Timing, seconds, timings
 
 
 def row(step: str, seconds: float, replayed: bool = False) -> Timing:
@@ -16,7 +16,7 @@ def row(step: str, seconds: float, replayed: bool = False) -> Timing:
 
 def test_the_attempt_that_did_the_step_counts(tmp_path: Path) -> None:
     rows = [row("verdicts", 2.5), row("verdicts", 0.001, replayed=True), row("gate", 1.0), row("gate", 3.0)]
-    (tmp_path / NAME).write_text("".join(map(line, rows)) + '{"at": "2026-')
+    (tmp_path / TIMINGS).write_text("".join(map(line, rows)) + '{"at": "2026-')
     assert timings(tmp_path) == rows
     assert seconds(tmp_path) == {(1, "verdicts"): 2.5, (1, "gate"): 3.0}
 
@@ -26,6 +26,6 @@ def test_no_run_no_timings(tmp_path: Path) -> None:
 
 
 def test_damage_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text("{}\n")
+    (tmp_path / TIMINGS).write_text("{}\n")
     with pytest.raises(UserError, match=r"timings\.jsonl is damaged .*; it may be deleted"):
         timings(tmp_path)

@@ -1,7 +1,7 @@
 """What a run has cost so far, from what it recorded."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ from iteralign.record import artifact
 from iteralign.record.calls import Spent, count, is_oracle, read, role_of, used
 from iteralign.record.codec import decode
 from iteralign.record.disk import Lines
-from iteralign.record.timings import timings
+from iteralign.record.journal import timings
 from iteralign.security import documents
-from iteralign.types import Reply
 
 FAILED = "failed_attempts.jsonl"
 """Attempts that failed, in the run directory, one a line: role, reason, HTTP status or null, tokens charged."""
@@ -26,10 +25,12 @@ ByRole = Mapping[str, Spent]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Oracle use by role, failed attempts included, and hours."""
+    """Oracle use by role, failed attempts included, and hours. refusals: finished calls that the oracle declined to
+    answer, by role."""
 
     by_role: ByRole = field(default_factory=dict)
     hours: float = 0.0
+    refusals: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def oracle_calls(self) -> int:
@@ -41,7 +42,9 @@ class Cost:
         return sum(used.input_tokens + used.output_tokens for used in self.by_role.values())
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(added(self.by_role, other.by_role), self.hours + other.hours)
+        declined = Counter(self.refusals)
+        declined.update(other.refusals)
+        return Cost(added(self.by_role, other.by_role), self.hours + other.hours, declined)
 
 
 def usd(config: Config, by_role: ByRole) -> float | None:
@@ -65,8 +68,13 @@ def recorded(root: Path) -> Cost:
 def costs(root: Path) -> dict[tuple[int, str], Cost]:
     """(t, step) to its cost: calls on record, and the time of all attempts. Raises UserError."""
     found: dict[tuple[int, str], Cost] = defaultdict(Cost)
-    for t, name, role, replies in _replies(root):
-        found[t, name] += Cost({role: used(replies)})
+    for t, path in artifact.calls_files(root):
+        numbered, _, actor = path.stem.partition(".")
+        step = numbered.partition("_")[2]
+        if is_oracle(actor):
+            role, replies = role_of(step, actor), [call.reply for call in read(path)]
+            declined = sum(reply.stop == "refusal" for reply in replies)
+            found[t, step] += Cost({role: used(replies)}, refusals={role: declined})
     for timing in timings(root):
         if not timing.replayed:
             found[timing.t, timing.step] += Cost(hours=timing.seconds / SECONDS)
@@ -77,23 +85,6 @@ def oracle_calls(root: Path) -> int:
     """Calls to the oracle on record, without reading them: a look at many runs costs little. Raises UserError."""
     files = artifact.calls_files(root)
     return sum(count(path) for _, path in files if is_oracle(path.stem.partition(".")[2]))
-
-
-def refusals(root: Path) -> dict[str, int]:
-    """Finished calls that the oracle declined to answer, by role. Raises UserError."""
-    found: Counter[str] = Counter()
-    for _, _, role, replies in _replies(root):
-        found[role] += sum(reply.stop == "refusal" for reply in replies)
-    return dict(found)
-
-
-def _replies(root: Path) -> Iterator[tuple[int, str, str, list[Reply]]]:
-    """(t, step, role, replies) of each file of calls to an oracle."""
-    for t, path in artifact.calls_files(root):
-        numbered, _, actor = path.stem.partition(".")
-        step = numbered.partition("_")[2]
-        if is_oracle(actor):
-            yield t, step, role_of(step, actor), [call.reply for call in read(path)]
 
 
 def failed(root: Path) -> dict[str, Spent]:

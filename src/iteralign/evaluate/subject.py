@@ -15,6 +15,7 @@ from iteralign.lm.weights import Source, find, load_chat
 from iteralign.models.hf import HfModel, HfPolicies
 from iteralign.record.replay import replay
 from iteralign.run import build
+from iteralign.security import documents
 from iteralign.settings import Policy
 from iteralign.types import Checkpoint
 
@@ -96,8 +97,7 @@ def _adapted(base: Checkpoint, adapter: Path) -> Checkpoint:
         )
     digest = hashlib.sha256(base.id.encode())
     for path in (adapter / ADAPTER, *weights):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(documents.sha256(path)))
     return Checkpoint(f"adapter-{digest.hexdigest()[:16]}", base.base, str(adapter.resolve()), "adapter")
 
 

@@ -9,7 +9,7 @@ from iteralign.budget.estimate import Totals
 from iteralign.experiment import ready
 from iteralign.experiment.grid import Block, Cell, Grid
 from iteralign.experiment.tables import Entry, Row, Section, Table
-from iteralign.record import timings
+from iteralign.record import journal
 from iteralign.run import planner
 
 COLUMNS = (
@@ -58,7 +58,7 @@ def _share(arm: str, cells: Sequence[Cell], out: Path) -> Share:
     if left:
         plan = planner.plan(cells[0].config)
         totals = tuple(plan.total(outlook) for outlook in plan.outlooks)
-    took = [sum(timings.seconds(root).values()) for root in done]
+    took = [sum(journal.seconds(root).values()) for root in done]
     return Share(arm, len(done), left, totals, fmean(took) if took else None)
 
 

@@ -9,7 +9,6 @@ checkpoint without a record counts as not there: a process killed in the middle 
 what is left of its weights goes with the next pruning.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from iteralign.errors import UserError
 from iteralign.lm import witness
+from iteralign.security import documents
 from iteralign.types import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ def is_complete(folder: Path) -> bool:
 
 def seal(folder: Path) -> None:
     """Write SHA256SUMS over the files of a finished training in `folder`. Raises OSError."""
-    sums = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
+    sums = [f"{documents.sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in _files(folder)]
     (folder / SUMS).write_text("".join(sums), encoding="utf-8")
 
 
 def hash_of(folder: Path) -> str:
     """The hash of the sealed checkpoint in `folder`: one digest over all its files. Raises OSError."""
-    return _sha256(folder / SUMS)
+    return documents.sha256(folder / SUMS)
 
 
 def require(root: Path, checkpoint: Checkpoint) -> None:
@@ -97,17 +97,12 @@ def _verify(folder: Path, expected: str, signature: tuple[tuple[str, int, int, i
     for name, digest in sums.items():
         if name not in there or not (folder / name).is_file():
             raise _Damaged(f"{folder / name} is missing; copy it back")
-        if _sha256(folder / name) != digest:
+        if documents.sha256(folder / name) != digest:
             raise _Damaged(f"{folder / name} has changed since training; copy it back")
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _text(path: Path) -> str:

@@ -5,6 +5,7 @@ sha256 of its canonical JSON, or with the id of the Model or Trainer that stood 
 replayed only for the very same stage and inputs, and only if it still has its own `sha256`.
 """
 
+import hashlib
 import inspect
 import json
 import re
@@ -18,7 +19,7 @@ from typing import Any
 
 from iteralign.errors import UserError
 from iteralign.protocols import Model, identity
-from iteralign.record.codec import Json, Undecodable, decode, digest, pretty
+from iteralign.record.codec import Json, Undecodable, canonical, decode, digest, pretty
 from iteralign.record.disk import disk, write_whole
 from iteralign.security import documents
 
@@ -190,9 +191,11 @@ def load(path: Path) -> Artifact | None:
 
 def save(path: Path, work: Work, value: Any) -> Any:
     """Record the value; what is returned is as a replay would give it. Raises as `disk`."""
-    as_read = json.loads(pretty(value))
+    text = canonical(value)
+    as_read = json.loads(text)
     again = decode(work.returns, as_read)
-    write_whole(path, pretty(Artifact(work.name, work.inputs, as_read, digest(as_read))))
+    sha256 = hashlib.sha256(text.encode("ascii")).hexdigest()
+    write_whole(path, pretty(Artifact(work.name, work.inputs, as_read, sha256)))
     return again
 
 

@@ -1,8 +1,8 @@
 """Codec: the values of `types.py` to JSON and back, steered by type annotations alone.
 
-Not pydantic: its strings refuse a lone surrogate, which a provider can send (`"\\ud83d"` is legal
-JSON), and what a model wrote must never make a run unreadable. `decode(T, encode(x)) == x` for
-every x of type T, except that a surrogate pair written as two characters comes back as one.
+Not pydantic, which refuses a lone surrogate and lets damage pass: design/0002-journal.md has the cases.
+`decode(T, encode(x)) == x` for every x of type T, except that a surrogate pair written as two characters
+comes back as one.
 """
 
 import hashlib

@@ -4,7 +4,6 @@ The one place that knows what a full disk or a missing permission looks like.
 """
 
 import errno
-import hashlib
 import os
 import shutil
 import time
@@ -146,7 +145,7 @@ def comparable(root: Path) -> dict[str, str]:
     Two runs of the same config on the same CPU have equal ones, however often they were interrupted.
     """
     return {
-        path.relative_to(root).as_posix(): _sha256(path)
+        path.relative_to(root).as_posix(): documents.sha256(path)
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.relative_to(root).as_posix() not in APART
     }
@@ -156,11 +155,6 @@ def _write(handle: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(handle, rest) :]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def explained(error: OSError, path: Path | str = "") -> UserError | WorldError | None:

@@ -3,7 +3,7 @@
     runs/NAME/
       iterations/003/20_verdicts.json                 the value of a finished step (artifact.py)
       iterations/003/calls/20_verdicts.oracle.jsonl   every model call behind it (calls.py)
-      timings.jsonl                                   when, not what (timings.py)
+      timings.jsonl                                   when, not what (`Timing`)
       provenance.json, .lock                          who, once; and who now (provenance.py, lock.py)
 
 The artifact is the last thing that a step writes: a crash before it leaves recorded calls, which the
@@ -19,18 +19,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from iteralign.errors import IterAlignError
+from iteralign.errors import IterAlignError, UserError
 from iteralign.protocols import Step
-from iteralign.record import artifact, timings
+from iteralign.record import artifact
 from iteralign.record.artifact import Work
-from iteralign.record.calls import Call, Calls, Spent, is_oracle, role_of, spent
-from iteralign.record.codec import line
+from iteralign.record.calls import Call, Calls, Recorded, Spent, is_oracle, role_of, spent
+from iteralign.record.codec import decode, line
 from iteralign.record.disk import Lines, room
-from iteralign.record.recorded import Recorded
-from iteralign.record.timings import Timing
+from iteralign.security import documents
 
 P = ParamSpec("P")
 T = TypeVar("T")
+TIMINGS = "timings.jsonl"
 EventKind = Literal["started", "advanced", "finished", "replayed"]
 
 
@@ -47,6 +47,24 @@ class Event:
     total: int | None = None
     detail: str = ""
     oracle: Mapping[str, Spent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One step in one process: a line of `timings.jsonl`, which may differ between runs that are equal.
+
+    seconds: wall clock of this attempt.
+    replayed: nothing was done, the value was on record. finished: false if the attempt was interrupted.
+    models: calls and tokens of this attempt by model id (`calls.usage` has the totals of the run).
+    """
+
+    at: str
+    t: int
+    step: str
+    seconds: float
+    replayed: bool
+    models: Mapping[str, Spent] = field(default_factory=dict)
+    finished: bool = True
 
 
 class StepReached(Exception):
@@ -82,7 +100,7 @@ class Journal:
         self._on_event = on_event
         self._stop_after = stop_after
         self._current: tuple[int, str] | None = None
-        self._timings = Lines(root / timings.NAME)
+        self._timings = Lines(root / TIMINGS)
 
     def at(self, t: int) -> Step:
         """The steps of iteration `t`; 0 is what happens before the loop."""
@@ -158,3 +176,17 @@ class Journal:
     ) -> None:
         if self._current is not None:
             self._on_event(Event(kind, *self._current, done, total, detail, oracle or {}))
+
+
+def timings(root: Path) -> list[Timing]:
+    """All lines in order. Raises UserError if one is damaged."""
+    lines = Lines(root / TIMINGS)
+    try:
+        return [decode(Timing, documents.parsed_json(text)) for text in lines.found]
+    except ValueError as error:
+        raise UserError(f"{lines.path} is damaged ({error}); it may be deleted") from None
+
+
+def seconds(root: Path) -> dict[tuple[int, str], float]:
+    """(t, step) to the seconds of the attempt that finished it."""
+    return {(x.t, x.step): x.seconds for x in timings(root) if x.finished and not x.replayed}

@@ -1,12 +1,13 @@
 """Lock: one process at a time in a run directory.
 
-flock belongs to the open file: the kernel releases it however the process ends, so there is no stale
-lock to clear. POSIX only; on a network file system it holds as far as that system's flock does.
+filelock takes an flock where the system has one. The kernel releases it however the process ends, so no stale lock
+is left. On a network file system it holds as far as that system's flock does.
 """
 
-import fcntl
 import os
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from iteralign.errors import UserError
 from iteralign.record.disk import disk
@@ -24,16 +25,18 @@ class Lock:
     def __init__(self, root: Path) -> None:
         """Raises InUse if another process holds it, with that process's number."""
         path = root / NAME
-        with disk(path):
-            self._handle: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # No fallback to a marker file: one would outlive a killed process.
+        self._lock = FileLock(path, mode=0o644, blocking=False, thread_local=False, fallback_to_soft=False)
         try:
             with disk(path):
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.ftruncate(self._handle, 0)
-                os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError:
-            holder = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            self.release()
+                path.touch(
+                    mode=0o644
+                )  # filelock would create folders that are missing, and name other errors
+                self._lock.acquire()
+                path.write_text(f"{os.getpid()}\n", encoding="ascii")
+        except Timeout:
+            with disk(path):
+                holder = path.read_text(encoding="ascii", errors="replace")[:32].strip() or "unknown"
             raise InUse(
                 f"run directory {root} is in use by process {holder}; wait for it, or choose another run name"
             ) from None
@@ -43,6 +46,4 @@ class Lock:
 
     def release(self) -> None:
         """Let go; twice does no harm."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        self._lock.release()

@@ -12,7 +12,7 @@ from typing import Any
 
 from iteralign import __version__, finetune, measure
 from iteralign.budget import prices, spending
-from iteralign.record import artifact, calls, timings
+from iteralign.record import artifact, calls, journal
 from iteralign.record.calls import Spent
 from iteralign.record.replay import Past, replay
 from iteralign.stats import fleiss, rate
@@ -115,7 +115,7 @@ def _validation(past: Past) -> list[Json]:
 
 def _iterations(past: Past) -> list[Json]:
     done = {i.t: i for i in past.iterations}
-    seconds = timings.seconds(past.root)
+    seconds = journal.seconds(past.root)
     return [
         {
             "t": t,
@@ -227,13 +227,13 @@ def oracle_spent(root: Path, t: int, step: str) -> dict[str, Spent]:
 def _oracle(past: Past) -> Json:
     """Calls and tokens on record, also those of an iteration that is not done, and what they cost."""
     config, failed = past.config, spending.failed(past.root)
-    spent = spending.total(spending.costs(past.root).values()).by_role
-    table, models, declined = prices.of(config), prices.models(config), spending.refusals(past.root)
+    cost = spending.total(spending.costs(past.root).values())
+    spent, table, models = cost.by_role, prices.of(config), prices.models(config)
     roles = {
         role: {
             "model": model,
             **asdict(used := spent.get(role, Spent())),
-            "refusals": declined.get(role, 0),
+            "refusals": cost.refusals.get(role, 0),
             "usd": table.usd(model, used),
         }
         for role, model in models.items()
@@ -284,7 +284,7 @@ def _with_majority(judge: int, judged: Sequence[Verdict]) -> Rate:
 def _seconds(root: Path) -> Json:
     """Time by step, summed over the run, in the order of the steps; null if none was noted."""
     by_step: dict[str, float] = defaultdict(float)
-    for (_, step), seconds in timings.seconds(root).items():
+    for (_, step), seconds in journal.seconds(root).items():
         by_step[step] += seconds
     ordered = {step: round(by_step[step], 3) for step in artifact.NUMBERS if step in by_step}
     return {"total": round(sum(by_step.values()), 3) if by_step else None, "by_stage": ordered}

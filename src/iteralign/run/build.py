@@ -146,8 +146,7 @@ def identity_of(base: str, revision: str | None) -> str:
     weights.require_files(folder)
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".jinja")):
-        with path.open("rb") as file:
-            digest.update(os.fsencode(path.name) + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        digest.update(os.fsencode(path.name) + b"\0" + bytes.fromhex(documents.sha256(path)))
     return f"local-{digest.hexdigest()[:16]}"
 
 

@@ -6,6 +6,7 @@ number that a file announces.
 """
 
 import gzip
+import hashlib
 import io
 import json
 import stat
@@ -66,6 +67,12 @@ def _size(path: Path) -> int:
         if is_kind(found.st_mode):
             raise Unreadable(f"{name}, not a file")
     return found.st_size
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal, read in parts. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text(path: Path, most: int = LARGEST) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from iteralign.errors import UserError, WorldError
 from iteralign.lm import witness
 from iteralign.lm.witness import Witness
-from iteralign.models.vllm.http import Garbled, Refused, Web
+from iteralign.models.vllm.http import OffProtocol, Refused, Web
 from iteralign.types import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Engine:
         try:
             return [_told(choice) for choice in sorted(answer["choices"], key=lambda choice: choice["index"])]
         except (LookupError, TypeError, ValueError, AttributeError):
-            raise Garbled("its reply is not of the protocol: it holds no log-probabilities") from None
+            raise OffProtocol("its reply is not of the protocol: it holds no log-probabilities") from None
 
     def _load(self, name: str, folder: Path) -> None:
         try:

@@ -2,7 +2,7 @@
 
 Token ids go out and token ids come back. The server's own template, start token, end tokens, stop strings and sampling
 defaults have no say: a prompt is, id by id, the one that training used (`iteralign.lm.chat`), and an answer is read as
-the in-process backend reads it (`models.answers`).
+the in-process backend reads it (`models.batching.Answers`).
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,8 @@ from typing import Any
 
 from iteralign.errors import UserError
 from iteralign.lm.chat import Chat
-from iteralign.models.answers import answers_of
-from iteralign.models.batching import Row, rows_of
-from iteralign.models.vllm.http import Garbled, Web
+from iteralign.models.batching import Row, answers_of, rows_of
+from iteralign.models.vllm.http import OffProtocol, Web
 from iteralign.protocols import OnReplies
 from iteralign.types import Conversation, Reply, Sampling
 
@@ -82,11 +81,11 @@ def _ask(served: Served, body: dict[str, Any]) -> list[int]:
     try:
         ids = answer["choices"][0].get("token_ids")
     except (LookupError, TypeError, AttributeError):
-        raise Garbled("its reply is not of the protocol: it holds no choice") from None
+        raise OffProtocol("its reply is not of the protocol: it holds no choice") from None
     if ids is None:
         raise UserError("vllm: the server returns no token ids; vLLM 0.32.0 does")
     if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < MOST_IDS for i in ids):
-        raise Garbled("its reply is not of the protocol: its token ids are no list of numbers")
+        raise OffProtocol("its reply is not of the protocol: its token ids are no list of numbers")
     if len(ids) > body["max_tokens"]:
-        raise Garbled("its reply is not of the protocol: it holds more token ids than were asked for")
+        raise OffProtocol("its reply is not of the protocol: it holds more token ids than were asked for")
     return ids

@@ -1,12 +1,13 @@
 """Web: JSON over HTTP to one server, without proxies or retries: it is beside us, or it is broken."""
 
 import contextlib
-import http.client
 import json
 import socket
-import threading
+import ssl
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+
+import httpx
 
 from iteralign.security import documents
 from iteralign.security.keys import keys_of
@@ -27,7 +28,7 @@ class Gone(Exception):
     """No answer: nobody listens, the connection broke, the time is up."""
 
 
-class Garbled(Gone):
+class OffProtocol(Gone):
     """An answer that is not of the protocol."""
 
 
@@ -35,11 +36,20 @@ class Web:
     """Calls to `url`, which may have a path. `key` is sent as a bearer token and never shown."""
 
     def __init__(self, url: str, key: str | None, timeout_s: float) -> None:
-        self.url, self._key, self.timeout_s = url.rstrip("/"), key, timeout_s
-        self._parts = urlsplit(self.url)
+        self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._keys = keys_of([key], [url], {}, {})
-        self._open: set[http.client.HTTPConnection] = set()
-        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._client = httpx.Client(
+            headers={
+                "Accept-Encoding": "identity",
+                "Content-Type": "application/json",
+                **({"Authorization": f"Bearer {key}"} if key else {}),
+            },
+            # A connection a call, so that `watch` sees the socket of each.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            trust_env=False,
+            verify=ssl.create_default_context() if url.startswith("https:") else False,
+        )
 
     def post(self, path: str, body: Any = None) -> Any:
         return self._call("POST", path, body)
@@ -49,47 +59,48 @@ class Web:
 
     def hang_up(self) -> None:
         """Break off all calls in flight, from another thread; each raises Gone."""
-        with self._lock:
-            for connection in self._open:
-                with contextlib.suppress(OSError, AttributeError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+        for open_socket in tuple(self._open):
+            with contextlib.suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
 
     def _call(self, method: str, path: str, body: Any = None, timeout_s: float | None = None) -> Any:
         """What the server answered: JSON where it is, else text. Raises Refused, Gone."""
-        secure = self._parts.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = kind(str(self._parts.hostname), self._parts.port, timeout=timeout_s or self.timeout_s)
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        with self._lock:
-            self._open.add(connection)
+        mine: list[socket.socket] = []
+
+        def watch(event: str, facts: Mapping[str, Any]) -> None:
+            if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+                mine.append(facts["return_value"].get_extra_info("socket"))
+                self._open.add(mine[-1])
+
         try:
-            connection.request(
-                method, self._parts.path + path, None if body is None else json.dumps(body), headers
-            )
-            response = connection.getresponse()
-            status, body = response.status, response.read(MOST_BYTES + 1)
-            if len(body) > MOST_BYTES:
-                raise Garbled(f"its reply is longer than {MOST_BYTES:,} bytes")
-            text = self._keys.redact(body.decode(errors="replace"))
-        except (OSError, http.client.HTTPException) as error:
-            raise Gone(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
+            with self._client.stream(
+                method,
+                self.url + path,
+                content=None if body is None else json.dumps(body),  # escapes what a path may hold
+                timeout=timeout_s or self.timeout_s,
+                extensions={"trace": watch},
+            ) as response:
+                content = bytearray()
+                for part in response.iter_raw():
+                    content += part
+                    if len(content) > MOST_BYTES:
+                        raise OffProtocol(f"its reply is longer than {MOST_BYTES:,} bytes")
+        except (httpx.HTTPError, OSError) as error:
+            cause: BaseException = error
+            while cause.__context__ is not None and not isinstance(cause, OSError):
+                cause = cause.__context__  # the system's own words, where it said any
+            said = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+            raise Gone(said) from error
         finally:
-            with self._lock:
-                self._open.discard(connection)
-            connection.close()
-        answer = _parsed(text)
-        if status >= 300:
-            raise Refused(status, _message(answer))
+            self._open.difference_update(mine)
+        text = self._keys.redact(content.decode(errors="replace"))
+        try:
+            answer = documents.parsed_json(text)
+        except documents.Unreadable:
+            answer = text
+        if response.status_code >= 300:
+            raise Refused(response.status_code, _message(answer))
         return answer
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return documents.parsed_json(text)
-    except documents.Unreadable:
-        return text
 
 
 def _message(answer: Any) -> str:

@@ -20,7 +20,7 @@ from iteralign.lm import checkpoints, devices, weights
 from iteralign.lm.chat import Chat
 from iteralign.models.vllm import server
 from iteralign.models.vllm.adapter_swap import BASE, Engine
-from iteralign.models.vllm.http import Garbled, Gone, Refused, Web
+from iteralign.models.vllm.http import Gone, OffProtocol, Refused, Web
 from iteralign.models.vllm.server import Server
 from iteralign.protocols import Model, OnReplies, unheard
 from iteralign.settings import Policy, Vllm
@@ -122,7 +122,7 @@ class VllmPolicies:
         try:
             yield
         except Gone as error:
-            if self._server is not None and not isinstance(error, Garbled):
+            if self._server is not None and not isinstance(error, OffProtocol):
                 raise self._server.ended() from error
             where = self.vllm.url or "the server"
             raise WorldError(f"vllm: {where}: {error}; run the same command again to resume") from error
@@ -144,7 +144,7 @@ class VllmPolicies:
                 card = next(m for m in web.get("/v1/models")["data"] if not m.get("parent"))
                 self._context = int(card["max_model_len"])
             except (LookupError, TypeError, ValueError, AttributeError, StopIteration):
-                raise Garbled("its list of models names none with its context (max_model_len)") from None
+                raise OffProtocol("its list of models names none with its context (max_model_len)") from None
         if self.vllm.url is not None:
             self._same_base(str(card.get("root")), folder)
         self._engine, self._runs = Engine(web, self.root, str(card["id"]), self.dtype), whole
