@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
 # Those who may name an implementation, and why.
 COMPOSERS = {
     "run/build.py": IMPLEMENTATIONS | {"lm"},  # the composition root
+    "run/planner.py": {"models"},  # a plan that asks nothing runs on scripted models
     "run/preview.py": {"lm", "training"},  # what is shown is what the trainer's own rows say
     "run/inputs.py": {"data", "organism"},  # its half for prompts and probes
     "run/pruning.py": {"lm"},  # whose weights leave the disk

@@ -14,7 +14,7 @@ from iteralign.budget import prices, spending
 from iteralign.budget.calibration import Calibration, Unit
 from iteralign.config.schema import Config
 from iteralign.record import artifact
-from iteralign.record.calls import Spent
+from iteralign.record.calls import POLICY, Spent
 from iteralign.types import Material, Probe
 
 ARTIFACTS = 1.1
@@ -23,7 +23,7 @@ ARTIFACTS = 1.1
 UNLABELLED = 4
 """Kinds of harm in a batch whose prompts have no topic (assumed)."""
 
-TRAINER, POLICY = "trainer", "policy"
+TRAINER = "trainer"
 
 
 @dataclass(frozen=True, slots=True)
