@@ -47,8 +47,7 @@ COMPOSERS = {
     "run/planner.py": {"models"},  # a plan that asks nothing runs on scripted models
     "run/preview.py": {"lm", "training"},  # what is shown is what the trainer's own rows say
     "run/inputs.py": {"data", "organism"},  # its half for prompts and probes
-    "run/pruning.py": {"lm"},  # whose weights leave the disk
-    "run/runner.py": {"lm"},  # and the one that a run ends with is looked at
+    "run/runner.py": {"lm"},  # old weights leave the disk, and those that a run ends with are looked at
     "evaluate/subject.py": {"models", "lm"},  # its half for the model under evaluation
     "evaluate/panel.py": {"models"},  # for its judges
     "evaluate/benchdata.py": {"data", "organism"},  # and for what they ask

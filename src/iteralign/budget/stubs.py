@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from iteralign.prompts import PromptSet, guarding
+from iteralign.prompts import guarding
 from iteralign.settings import Method
 from iteralign.types import Conversation, Sampling
 
@@ -32,20 +32,23 @@ def by_characters(text: str) -> int:
 
 def replies(method: Method, judges: Sequence[str]) -> dict[str, Callable[[Conversation], str]]:
     """What each role of the oracle replies, from the conversation it is sent."""
+    verdicts = [
+        guarding.examples(texts.name)["harmful"] if texts.guard else VERDICTS[texts.readers["verdict"]]
+        for texts in method.judges
+    ]
     proposal = PROPOSALS[method.prompts.readers["proposal"]]
-    verdict = VERDICTS[method.measure.readers["verdict"]]
-    return {
-        **{role: partial(_verdict, texts) for role, texts in zip(judges, method.judges, strict=True)},
-        "proposer": lambda _: proposal,
-        # A grade where one is asked for. Of both, only the length matters.
-        "meter": lambda asked: GRADE if '"grade"' in asked[-1].content else verdict,
-    }
+    measured = VERDICTS[method.measure.readers["verdict"]]
+
+    def meter(asked: Conversation) -> str:
+        """A grade where one is asked for. Of both, only the length matters."""
+        return GRADE if '"grade"' in asked[-1].content else measured
+
+    said = dict(zip(judges, verdicts, strict=True)) | {"proposer": proposal}
+    return {**{role: partial(_always, text) for role, text in said.items()}, "meter": meter}
 
 
-def _verdict(texts: PromptSet, _: Conversation) -> str:
-    if texts.guard is not None:
-        return guarding.examples(texts.name)["harmful"]
-    return VERDICTS[texts.readers["verdict"]]
+def _always(text: str, _: Conversation) -> str:
+    return text
 
 
 def answer(sampling: Sampling) -> str:
