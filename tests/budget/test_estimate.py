@@ -50,7 +50,7 @@ def calibrated(done: tuple[Any, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 def _calibrated(values: Any, root: Path, gaps: tuple[str, ...]) -> Plan:
-    plan, lab = planner.plan(values), rehearsal.lab(root, gaps, "", Purse(values, root))
+    plan, lab = planner.plan(values), rehearsal.lab(root, gaps, "", Purse(values, root), values)
     rehearsal.learn(values)
     policy, journal = Checkpoint("table", "table"), planner.journal_of(root)
     found = planner.rehearse(values, plan.material, plan.test, lab, journal, policy, real=True)
@@ -126,6 +126,16 @@ def test_what_the_small_run_asked_is_all_that_it_recorded(done: tuple[Any, Path]
     asked = _calibrated(values, tmp_path, rehearsal.GAPS).calibration.asked
     assert asked == spending.recorded(tmp_path).by_role
     assert {"judge", "proposer", "meter"} == set(asked)
+
+
+def test_every_judge_of_a_panel_has_sizes_of_its_own(done: tuple[Any, Path], tmp_path: Path) -> None:
+    values, _ = done
+    panel = [{"model": "organism/oracle"}, {"model": "organism/guard", "guard": "llama-guard"}]
+    config = rehearsal.config(values.policy.model, judge={"models": panel})
+    found = _calibrated(config, tmp_path, rehearsal.GAPS).calibration
+    first, second = (found.units["verdicts", role] for role in ("judge", "judge-2"))
+    assert first.input_tokens != second.input_tokens
+    assert second.seconds == first.seconds
 
 
 def test_low_is_below_mid_and_mid_below_high(calibrated: Plan) -> None:
