@@ -46,10 +46,10 @@ ALLOWED: dict[str, set[str]] = {
 # Those who may name an implementation, and why.
 COMPOSERS = {
     "run/build.py": IMPLEMENTATIONS | {"lm"},  # the composition root
+    "run/planner.py": {"models"},  # a plan that asks nothing runs on scripted models
     "run/preview.py": {"lm", "training"},  # what is shown is what the trainer's own rows say
     "run/inputs.py": {"data", "organism"},  # its half for prompts and probes
-    "run/pruning.py": {"lm"},  # whose weights leave the disk
-    "run/runner.py": {"lm"},  # and the one that a run ends with is looked at
+    "run/runner.py": {"lm"},  # old weights leave the disk, and those that a run ends with are looked at
     "evaluate/subject.py": {"models", "lm"},  # its half for the model under evaluation
     "evaluate/judges.py": {"models"},  # for its judges
     "evaluate/tasks.py": {"models", "organism"},  # and for what Inspect calls

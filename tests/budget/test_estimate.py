@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from iteralign.budget import spending
-from iteralign.budget.calibration import Calibration, Stage, Training, Unit, spaced
+from iteralign.budget.calibration import Calibration, Training, Unit
 from iteralign.budget.estimate import Outlook, Plan
-from iteralign.budget.limits import BudgetSpent
+from iteralign.budget.limits import BudgetSpent, Purse
 from iteralign.config import schema
 from iteralign.report.summary import summarise
-from iteralign.run import build, planner, runner
+from iteralign.run import planner, runner
 from iteralign.stats import rate
 from iteralign.types import Checkpoint
 
@@ -46,19 +46,15 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
 def calibrated(done: tuple[Any, Path], tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """The plan after a calibration with the very actors of the rehearsal."""
     values, _ = done
-    plan = planner.plan(values)
-    lab = rehearsal.lab(
-        tmp_path_factory.mktemp("calibration"), rehearsal.GAPS, "", _purse(values, tmp_path_factory)
-    )
-    stage = Stage(values, build.method(values), plan.material, lab, tmp_path_factory.getbasetemp(), real=True)
+    return _calibrated(values, tmp_path_factory.mktemp("calibration"), rehearsal.GAPS)
+
+
+def _calibrated(values: Any, root: Path, gaps: tuple[str, ...]) -> Plan:
+    plan, lab = planner.plan(values), rehearsal.lab(root, gaps, "", Purse(values, root), values)
     rehearsal.learn(values)
-    return Plan(values, plan.material, plan.test, stage.run(Checkpoint("table", "table")))
-
-
-def _purse(values: Any, factory: pytest.TempPathFactory) -> Any:
-    from iteralign.budget.limits import Purse
-
-    return Purse(values, factory.mktemp("purse"))
+    policy, journal = Checkpoint("table", "table"), planner.journal_of(root)
+    found = planner.rehearse(values, plan.material, plan.test, lab, journal, policy, real=True)
+    return Plan(values, plan.material, plan.test, found.completed(plan.calibration))
 
 
 def test_calls_are_exact_where_the_failures_are_known(done: tuple[Any, Path], calibrated: Plan) -> None:
@@ -108,6 +104,38 @@ def test_calls_and_tokens_of_the_whole_are_within_a_tenth(done: tuple[Any, Path]
     assert mid.oracle.calls == pytest.approx(oracle["calls"], rel=0.1)
     assert mid.oracle.input_tokens == pytest.approx(oracle["input_tokens"], rel=0.1)
     assert mid.oracle.output_tokens == pytest.approx(oracle["output_tokens"], rel=0.1)
+
+
+def test_a_policy_without_failures_leaves_no_call_without_a_size(
+    done: tuple[Any, Path], tmp_path: Path
+) -> None:
+    """What the small run had no occasion to ask is assumed, and takes as long as a first answer or verdict."""
+    values, _ = done
+    plan = _calibrated(values, tmp_path, ())
+    found = plan.calibration
+    assert found.violations.hits == 0
+    assert found.turns == planner.plan(values).calibration.turns
+    for step, role, like in [("revisions", "policy", "responses"), ("gate", "judge", "verdicts")]:
+        assert found.unit(step, role).input_tokens > 0
+        assert found.unit(step, role).seconds == found.unit(like, role).seconds
+    assert plan.total(plan.outlooks[2]).by_role["proposer"].input_tokens > 0
+
+
+def test_what_the_small_run_asked_is_all_that_it_recorded(done: tuple[Any, Path], tmp_path: Path) -> None:
+    values, _ = done
+    asked = _calibrated(values, tmp_path, rehearsal.GAPS).calibration.asked
+    assert asked == spending.recorded(tmp_path).by_role
+    assert {"judge", "proposer", "meter"} == set(asked)
+
+
+def test_every_judge_of_a_panel_has_sizes_of_its_own(done: tuple[Any, Path], tmp_path: Path) -> None:
+    values, _ = done
+    panel = [{"model": "organism/oracle"}, {"model": "organism/guard", "guard": "llama-guard"}]
+    config = rehearsal.config(values.policy.model, judge={"models": panel})
+    found = _calibrated(config, tmp_path, rehearsal.GAPS).calibration
+    first, second = (found.units["verdicts", role] for role in ("judge", "judge-2"))
+    assert first.input_tokens != second.input_tokens
+    assert second.seconds == first.seconds
 
 
 def test_low_is_below_mid_and_mid_below_high(calibrated: Plan) -> None:
@@ -178,8 +206,8 @@ def test_the_disk_holds_the_checkpoints_that_stay_and_the_one_being_written(
 
 
 def test_a_sample_is_spaced() -> None:
-    assert spaced(range(10), 3) == (0, 3, 6)
-    assert spaced(range(2), 3) == (0, 1)
+    assert planner.spaced(range(10), 3) == (0, 3, 6)
+    assert planner.spaced(range(2), 3) == (0, 1)
 
 
 def test_a_budget_ends_the_run_before_it_is_passed_and_a_larger_one_goes_on(

@@ -35,7 +35,7 @@ from iteralign.record.codec import digest
 from iteralign.record.disk import comparable, sweep
 from iteralign.record.journal import Event, Journal, unwatched
 from iteralign.record.lock import Lock
-from iteralign.run.pruning import prune
+from iteralign.run.runner import prune
 from iteralign.settings import Method, Proposing
 from iteralign.types import Checkpoint, Conversation, Example, Iteration, Material, Probe, Prompt, Sampling
 

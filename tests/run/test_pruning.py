@@ -8,7 +8,7 @@ import pytest
 from iteralign import measure
 from iteralign.config.schema import Training
 from iteralign.record import artifact
-from iteralign.run.pruning import prune
+from iteralign.run.runner import prune
 from iteralign.types import Amendment, Checkpoint, Constitution, Iteration
 
 BASE = Checkpoint("base", "base")

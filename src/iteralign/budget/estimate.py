@@ -1,8 +1,8 @@
 """Plan: what a config will ask for, before it asks: calls, tokens, money, time and disk.
 
-A plan multiplies how often a stage asks (known from the config and its material) by what one call takes
-(found by a calibration, `calibration.py`). How often depends on how many answers fail, and that is not known, so a
-plan has three outlooks: low, mid and high.
+A plan multiplies how often a stage asks (known from the config and its material) by what one call takes (read from
+the records of a small run, `calibration.py`). How often depends on how many answers fail, and that is not known, so
+a plan has three outlooks: low, mid and high.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from iteralign.budget import prices, spending
 from iteralign.budget.calibration import Calibration, Unit
 from iteralign.config.schema import Config
 from iteralign.record import artifact
-from iteralign.record.calls import Spent
+from iteralign.record.calls import POLICY, Spent
 from iteralign.types import Material, Probe
 
 ARTIFACTS = 1.1
@@ -23,7 +23,7 @@ ARTIFACTS = 1.1
 UNLABELLED = 4
 """Kinds of harm in a batch whose prompts have no topic (assumed)."""
 
-TRAINER, POLICY = "trainer", "policy"
+TRAINER = "trainer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +178,19 @@ class Plan:
         return Line(t, step, role, calls, unit, calls * unit.seconds if self.calibration.timed else None)
 
     def _sum(self, lines: Sequence[Line]) -> Totals:
-        by_role = {
-            role: _spent([line for line in lines if line.role == role])
-            for role in (POLICY, *prices.models(self.config))
-        }
+        def used(role: str) -> Spent:
+            asked = [line for line in lines if line.role == role]
+            return Spent(
+                round(sum(line.calls for line in asked)),
+                round(sum(line.calls * line.unit.input_tokens for line in asked)),
+                round(sum(line.calls * line.unit.output_tokens for line in asked)),
+            )
+
+        by_role = {role: used(role) for role in (POLICY, *prices.models(self.config))}
         seconds: dict[str, float] = defaultdict(float)
         for line in lines:
             seconds[line.step] += line.seconds or 0.0
-        oracle = {role: used for role, used in by_role.items() if role != POLICY}
+        oracle = {role: spent for role, spent in by_role.items() if role != POLICY}
         recorded = sum(line.calls * line.unit.bytes for line in lines if line.role != TRAINER)
         return Totals(
             by_role=by_role,
@@ -220,11 +225,3 @@ def unpriced(config: Config) -> list[str]:
 def _any(expected: float) -> float:
     """The chance of at least one, where so many are expected (Poisson)."""
     return 1.0 - exp(-expected)
-
-
-def _spent(lines: Sequence[Line]) -> Spent:
-    return Spent(
-        round(sum(line.calls for line in lines)),
-        round(sum(line.calls * line.unit.input_tokens for line in lines)),
-        round(sum(line.calls * line.unit.output_tokens for line in lines)),
-    )

@@ -9,8 +9,7 @@ from typing import Any
 from iteralign.budget import prices
 from iteralign.config.schema import Config
 from iteralign.errors import UserError
-from iteralign.record import artifact
-from iteralign.record.calls import Spent, count, is_oracle, read, role_of, used
+from iteralign.record.calls import POLICY, Spent, count, files, read, used
 from iteralign.record.codec import decode
 from iteralign.record.disk import Lines
 from iteralign.record.journal import timings
@@ -68,11 +67,9 @@ def recorded(root: Path) -> Cost:
 def costs(root: Path) -> dict[tuple[int, str], Cost]:
     """(t, step) to its cost: calls on record, and the time of all attempts. Raises UserError."""
     found: dict[tuple[int, str], Cost] = defaultdict(Cost)
-    for t, path in artifact.calls_files(root):
-        numbered, _, actor = path.stem.partition(".")
-        step = numbered.partition("_")[2]
-        if is_oracle(actor):
-            role, replies = role_of(step, actor), [call.reply for call in read(path)]
+    for t, step, role, path in files(root):
+        if role != POLICY:
+            replies = [call.reply for call in read(path)]
             declined = sum(reply.stop == "refusal" for reply in replies)
             found[t, step] += Cost({role: used(replies)}, refusals={role: declined})
     for timing in timings(root):
@@ -83,8 +80,7 @@ def costs(root: Path) -> dict[tuple[int, str], Cost]:
 
 def oracle_calls(root: Path) -> int:
     """Calls to the oracle on record, without reading them: a look at many runs costs little. Raises UserError."""
-    files = artifact.calls_files(root)
-    return sum(count(path) for _, path in files if is_oracle(path.stem.partition(".")[2]))
+    return sum(count(path) for _, _, role, path in files(root) if role != POLICY)
 
 
 def failed(root: Path) -> dict[str, Spent]:

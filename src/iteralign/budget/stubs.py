@@ -1,18 +1,12 @@
-"""Stand-ins: actors that answer with a text of assumed length, so that a plan loads and asks nothing.
+"""Stubs: replies of assumed length, for a plan that loads and asks nothing (`run/planner.py`)."""
 
-What they say is assumed; the prompts that they get, and count, are the real ones.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from iteralign.prompts import PromptSet, guarding
-from iteralign.protocols import Lab, Model, OnReplies, unheard
+from iteralign.prompts import guarding
 from iteralign.settings import Method
-from iteralign.types import Checkpoint, Conversation, Example, Reply, Sampling, Usage
+from iteralign.types import Conversation, Sampling
 
-Count = Callable[[str], int]
 CHARACTERS = 4
 """Characters of a token of English, the rule of thumb that providers give; off by a tenth or two."""
 
@@ -36,81 +30,27 @@ def by_characters(text: str) -> int:
     return -(-len(text) // CHARACTERS)
 
 
-class StandIn:
-    """A model that always says the same."""
-
-    def __init__(
-        self, id: str, says: Callable[[Sampling, Conversation], str], count: Count, remote: bool = True
-    ) -> None:
-        self.id = id
-        self._says, self._count, self._remote = says, count, remote
-
-    def generate(
-        self, conversations: Sequence[Conversation], sampling: Sampling, on_replies: OnReplies = unheard
-    ) -> list[Reply]:
-        replies = [self._reply(c, sampling) for c in conversations]
-        on_replies(list(enumerate(replies)))
-        return replies
-
-    def _reply(self, conversation: Conversation, sampling: Sampling) -> Reply:
-        text = self._says(sampling, conversation)
-        sent = sum(self._count(m.content) for m in conversation)
-        return Reply(text, usage=Usage(sent, self._count(text)), raw=self._raw(text))
-
-    def _raw(self, text: str) -> str | None:
-        """A provider's output holds the text once more, in a frame of some hundred characters."""
-        return f"{text}{' ' * 300}" if self._remote else None
-
-
-class NoTrainer:
-    """Nothing is trained without calibration."""
-
-    id = "nobody"
-
-    def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
-        raise AssertionError("a plan without calibration trains nothing")
-
-
-def lab(method: Method, counts: dict[str, Count]) -> Lab:
-    """The cast of a calibration without models; `counts` counts tokens for each role of the oracle."""
-    readers = method.prompts.readers
-    proposal = PROPOSALS[readers["proposal"]]
-    measured = VERDICTS[method.measure.readers["verdict"]]
-    policy = StandIn("policy", lambda sampling, _: answer(sampling), by_characters, remote=False)
-
-    @contextmanager
-    def serve(_: Checkpoint) -> Iterator[Model]:
-        yield policy
-
-    judges = [
-        StandIn(role, partial(_constant, _verdict(texts)), count)
-        for texts, (role, count) in zip(method.judges, counts.items(), strict=False)
+def replies(method: Method, judges: Sequence[str]) -> dict[str, Callable[[Conversation], str]]:
+    """What each role of the oracle replies, from the conversation it is sent."""
+    verdicts = [
+        guarding.examples(texts.name)["harmful"] if texts.guard else VERDICTS[texts.readers["verdict"]]
+        for texts in method.judges
     ]
-    return Lab(
-        serve,
-        judges[0],
-        StandIn("proposer", lambda *_: proposal, counts["proposer"]),
-        NoTrainer(),
-        StandIn("meter", lambda _, asked: _measured(asked, measured), counts["meter"]),
-        tuple(judges[1:]),
-    )
+    proposal = PROPOSALS[method.prompts.readers["proposal"]]
+    measured = VERDICTS[method.measure.readers["verdict"]]
+
+    def meter(asked: Conversation) -> str:
+        """A grade where one is asked for. Of both, only the length matters."""
+        return GRADE if '"grade"' in asked[-1].content else measured
+
+    said = dict(zip(judges, verdicts, strict=True)) | {"proposer": proposal}
+    return {**{role: partial(_always, text) for role, text in said.items()}, "meter": meter}
 
 
-def _constant(text: str, *_: object) -> str:
+def _always(text: str, _: Conversation) -> str:
     return text
-
-
-def _verdict(texts: PromptSet) -> str:
-    if texts.guard is not None:
-        return guarding.examples(texts.name)["harmful"]
-    return VERDICTS[texts.readers["verdict"]]
 
 
 def answer(sampling: Sampling) -> str:
     """An answer of the assumed length."""
     return (SENTENCE * ANSWER_TOKENS)[: CHARACTERS * min(ANSWER_TOKENS, sampling.max_tokens)]
-
-
-def _measured(asked: Conversation, verdict: str) -> str:
-    """A grade where one is asked for. Of both, only the length matters."""
-    return GRADE if '"grade"' in asked[-1].content else verdict

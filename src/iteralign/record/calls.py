@@ -10,7 +10,7 @@ stop, before anything reads it.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,9 @@ of a panel have their number behind it: `oracle-2`."""
 
 ROLES = {"proposals": "proposer", "trials": "meter", "metrics": "meter", "test": "meter"}
 """Who an oracle is in a step; in every other step it is the judge."""
+
+POLICY = "policy"
+"""The role of whoever is no oracle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,14 @@ def _parse(path: Path, lines: Sequence[bytes]) -> list[Call]:
                 f"{path}: line {number} is damaged ({error}); delete the file to ask its questions again"
             ) from None
     return calls
+
+
+def files(root: Path) -> Iterator[tuple[int, str, str, Path]]:
+    """(t, step, role, file) of all calls on record, in the order of iterations and steps."""
+    for t, path in artifact.calls_files(root):
+        numbered, _, actor = path.stem.partition(".")
+        step = numbered.partition("_")[2]
+        yield t, step, role_of(step, actor) if is_oracle(actor) else POLICY, path
 
 
 def is_oracle(actor: str) -> bool:

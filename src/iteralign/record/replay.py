@@ -86,7 +86,7 @@ def replay(root: Path) -> Past:
     past = Past(root, config)
     recorded = len(artifact.iterations(root))
     policy = Checkpoint(config.policy.model, config.policy.model)
-    lab = Lab(lambda _: nullcontext(_NOBODY), _NOBODY, _NOBODY, _NOBODY, _NOBODY)
+    lab = Lab(lambda _: nullcontext(NOBODY), NOBODY, NOBODY, NOBODY, NOBODY)
     material = Material(((),) * recorded)
     with suppress(_Missing):
         for turn in iteralign(policy, material, lab, method(config), _Records(past), lambda _: None):
@@ -143,20 +143,20 @@ def _rows(_trainer: Any, _start: Any, accepted: Any, replayed: Any) -> int:
 
 
 class _Nobody:
-    """The actor of a replay: whoever asks it has found a bug."""
+    """An actor that is never asked: whoever asks it has found a bug."""
 
     id = "nobody"
 
     def generate(
         self, conversations: Sequence[Conversation], sampling: Sampling, on_replies: OnReplies = unheard
     ) -> list[Reply]:
-        raise AssertionError("a replay asks no model")
+        raise AssertionError("nobody asks a model here")
 
     def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
-        raise AssertionError("a replay trains nothing")
+        raise AssertionError("nobody trains here")
 
 
-_NOBODY = _Nobody()
+NOBODY = _Nobody()
 
 
 def step_value(root: Path, t: int, step: str, kind: Any) -> Any:

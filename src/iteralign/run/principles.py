@@ -14,34 +14,29 @@ FIELD = "config propose.principles"
 
 def load(name: str) -> tuple[Principle, ...]:
     """The principles of a shipped list or a file, in order, each once. Raises UserError in one line."""
-    texts = _texts(name)
-    if not texts:
+    exported = False
+    if name in shipped():
+        entry = resources.files("iteralign.prompts") / "principles" / f"{name}.txt"
+        text = entry.read_text(encoding="utf-8")
+    else:
+        path = Path(name)
+        if not path.suffix and not path.exists():
+            raise unknown(FIELD, name, shipped())
+        try:
+            text = documents.text(path, documents.SETTINGS)
+        except documents.Unreadable as error:
+            raise UserError(f"{FIELD}: {name!r} cannot be read ({error})") from None
+        exported = path.suffix == ".json"
+    lines = _exported(name, text) if exported else [x.strip() for x in text.splitlines() if x.strip()]
+    if not lines:
         raise UserError(f"{FIELD}: {name!r} holds no principle; write one a line")
-    return tuple(written("", text) for text in dict.fromkeys(texts))
+    return tuple(written("", line) for line in dict.fromkeys(lines))
 
 
 def shipped() -> list[str]:
     """Names of the lists that come with the package."""
     folder = resources.files("iteralign.prompts") / "principles"
     return sorted(p.name.removesuffix(".txt") for p in folder.iterdir() if p.name.endswith(".txt"))
-
-
-def _texts(name: str) -> list[str]:
-    if name in shipped():
-        entry = resources.files("iteralign.prompts") / "principles" / f"{name}.txt"
-        return _lines(entry.read_text(encoding="utf-8"))
-    path = Path(name)
-    if not path.suffix and not path.exists():
-        raise unknown(FIELD, name, shipped())
-    try:
-        text = documents.text(path, documents.SETTINGS)
-    except documents.Unreadable as error:
-        raise UserError(f"{FIELD}: {name!r} cannot be read ({error})") from None
-    return _exported(name, text) if path.suffix == ".json" else _lines(text)
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _exported(name: str, text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from iteralign.record.lock import Lock
 from iteralign.record.provenance import record
 from iteralign.record.replay import OUTCOME, TRUTH, config_of
 from iteralign.run import build, offline
-from iteralign.run.pruning import prune
 from iteralign.types import Checkpoint, Iteration
 
 PATIENCE = ("backoff_s", "max_connections", "max_retries", "timeout_s")
@@ -82,6 +81,24 @@ def execute(config: Config, root: Path, on_event: Callable[[Event], None] = lamb
         pass
 
 
+def prune(root: Path, turns: Sequence[Iteration], keep: int | None) -> None:
+    """Remove the checkpoints that are not needed after the last of `turns`, all turns so far. Raises as `disk`.
+
+    To go on, to be resumed, tested, exported and evaluated, a run needs the policy that it stands on. keep: how many
+    of the last ones stay besides; None keeps all, as an adapter is small and only other checkpoints hold all weights.
+    While a resumed run replays, nothing is removed: a later turn may stand on what this one doesn't.
+    """
+    if keep is None:
+        return
+    later = [t for t in artifact.iterations(root) if t > turns[-1].t]
+    if any(artifact.place(root, t, "checkpoint").exists() for t in later):
+        return
+    trained = list(dict.fromkeys(turn.trained.path for turn in reversed(turns) if turn.trained.path))
+    for path in set(trained[keep:]) - {turns[-1].policy.path}:
+        with disk(root / path):
+            checkpoints.prune(root / path)
+
+
 def _test(a: build.Assembly, journal: Journal, t: int, policy: Checkpoint) -> None:
     with a.lab.serve(policy) as model:
         journal.at(t)("test", measure.probe, model, a.lab.meter, a.test, a.method.measure, a.method.sampling)
@@ -101,7 +118,14 @@ def _opened(config: Config, root: Path) -> Iterator[None]:
         values = config.model_dump(mode="json")
         kept = root / "config.json"
         if kept.is_file() and artifact.iterations(root):
-            _same_run(config_of(root).model_dump(mode="json"), values, root)
+            old = config_of(root).model_dump(mode="json")
+            keys = [k for k in changed(old, values) if not {k, k.split(".")[0]} & set(RESUMABLE)]
+            if keys:
+                was = ", ".join(f"{k} (was {_at(old, k)!r}, now {_at(values, k)!r})" for k in keys)
+                raise UserError(
+                    f"run directory {root} holds a run with another config: {was}; "
+                    "resume with the old values, or choose a new --name"
+                )
         else:  # nothing is recorded: a first start that a mistake ended binds nobody
             (root / "provenance.json").unlink(missing_ok=True)
         _write(kept, values)
@@ -117,16 +141,6 @@ def keep_truth(config: Config, root: Path) -> None:
     planted = build.planted(config)
     if planted is not None:
         _write(root / TRUTH, {"planted": planted})
-
-
-def _same_run(old: dict[str, Any], new: dict[str, Any], root: Path) -> None:
-    keys = [k for k in changed(old, new) if not {k, k.split(".")[0]} & set(RESUMABLE)]
-    if keys:
-        was = ", ".join(f"{k} (was {_at(old, k)!r}, now {_at(new, k)!r})" for k in keys)
-        raise UserError(
-            f"run directory {root} holds a run with another config: {was}; "
-            "resume with the old values, or choose a new --name"
-        )
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -26,9 +26,9 @@ class Stopping:
     root: Path
 
     def __call__(self, history: History) -> str | None:
-        return self.rule(history) or self._over_budget(len(history.iterations))
-
-    def _over_budget(self, t: int) -> str | None:
+        if reason := self.rule(history):
+            return reason
+        t = len(history.iterations)
         limits = {k: most for k, most in asdict(self.config.budget).items() if most is not None}
         if not limits:
             return None
