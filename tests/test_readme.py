@@ -92,6 +92,24 @@ def test_every_config_shown_is_one(page: str, tmp_path: Path) -> None:
         load(path)
 
 
+def test_the_example_in_python_runs(tmp_path: Path) -> None:
+    (block,) = fences(README, "python")
+    assert len([line for line in block.splitlines() if line]) <= 12
+    assert "theft" in run([sys.executable, "-c", block], tmp_path)
+
+
+def test_every_command_is_in_the_table() -> None:
+    from typer.main import get_command
+
+    from iteralign.cli.main import app
+
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        verbs = getattr(command, "commands", None)
+        assert f"| `{name}" in page
+        assert all(f"`{verb}`" in page or f"`{name} {verb}`" in page for verb in verbs or ())
+
+
 def test_no_figure_is_left_out() -> None:
     """A block that waits for figures is empty until a real run fills it; then both its marks stay."""
     opened = re.findall(r"<!-- figures: (\w+) -->", README)
