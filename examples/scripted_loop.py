@@ -16,7 +16,7 @@ from pathlib import Path
 from iteralign import Checkpoint, Conversation, Lab, Material, Method, Prompt, Sampling, iteralign
 from iteralign.models.scripted import ScriptedModel
 from iteralign.prompts import load
-from iteralign.record.journal import Journal
+from iteralign.record.journal import RunJournal
 from iteralign.stop import StopRule
 from iteralign.types import Example, Probe
 
@@ -81,7 +81,7 @@ def main(root: Path) -> None:
         material,
         lab,
         Method(prompts=load("improved"), measure=load("measure")),
-        Journal(root),
+        RunJournal(root),
         until=StopRule(target=0.05),
     )
     for turn in loop:

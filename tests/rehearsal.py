@@ -18,7 +18,7 @@ from iteralign.loop import iteralign
 from iteralign.models.scripted import ScriptedModel
 from iteralign.organism import guard, oracle, world
 from iteralign.protocols import Account, Lab, Model
-from iteralign.record.journal import Event, Journal
+from iteralign.record.journal import Event, RunJournal
 from iteralign.run import build
 from iteralign.run.inputs import material, probes
 from iteralign.run.runner import keep_truth
@@ -149,7 +149,7 @@ def perform(
         on_event(event)
         purse.event(event)
 
-    journal, policy = Journal(root, told, stop_after), Checkpoint("table", config.policy.model)
+    journal, policy = RunJournal(root, told, stop_after), Checkpoint("table", config.policy.model)
     cast, method = lab(root, gaps, poison, purse, config), build.method(config)
     tests = probes(config.test, "test")
 
@@ -176,7 +176,7 @@ def perform(
     (root / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
 
 
-def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> build.Assembly:
+def assemble(config: Config, root: Path, journal: RunJournal, purse: Purse) -> build.Assembly:
     """As build.assemble, with the actors of this file and the gaps of `GAPS`."""
     return build.Assembly(
         Checkpoint("table", config.policy.model),

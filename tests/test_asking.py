@@ -18,7 +18,7 @@ from iteralign.evaluate.judges import SIDE
 from iteralign.models.scripted import Answer, ScriptedModel, failing
 from iteralign.prompts import PromptSet, defused
 from iteralign.record import calls
-from iteralign.record.journal import Journal
+from iteralign.record.journal import RunJournal
 from iteralign.run import build
 from iteralign.settings import Proposing
 from iteralign.types import (
@@ -209,7 +209,7 @@ def test_order_is_kept_and_only_the_unread_are_asked_again(bad: set[int], repair
 def recorded(root: Path, answer: Answer, repair: int = 1) -> tuple[tuple[Verdict, ...], ScriptedModel]:
     """A step of a run that asks, its calls recorded and paid for."""
     oracle = ScriptedModel("x/y", answer, batch_size=2, account=Purse(CONFIG, root).account("judge"))
-    step: Callable[..., Any] = Journal(root).at(1)
+    step: Callable[..., Any] = RunJournal(root).at(1)
     return step("verdicts", judge.assess, oracle, responses(6), texts(repair)), oracle
 
 

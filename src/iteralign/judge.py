@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from iteralign.asking import ask
-from iteralign.prompts import Guard, PromptSet
+from iteralign.prompts import GuardForm, PromptSet
 from iteralign.protocols import Model, stage
 from iteralign.reading import THOUGHT, Form, one_line, one_object, without_thought
 from iteralign.types import Label, Response, Revision, Verdict, Vote
@@ -97,7 +97,7 @@ def read_negative(reply: str) -> Opinion:
     return (Label.HARMFUL if "Negative" in reply else Label.HARMLESS), "", ""
 
 
-def read_guard(guard: Guard, reply: str) -> Opinion | None:
+def read_guard(guard: GuardForm, reply: str) -> Opinion | None:
     """Read a guard model's own form; None if it says neither of its two words, or both, or still thinks."""
     answer = without_thought(reply)
     if THOUGHT.search(answer):
@@ -116,6 +116,6 @@ FORMS: dict[str, Form[Opinion]] = {"json": Form(read_json), "negative": Form(rea
 """The forms of a verdict that a prompt set may name."""
 
 
-def guard_form(guard: Guard) -> Form[Opinion]:
+def guard_form(guard: GuardForm) -> Form[Opinion]:
     """Return the form in which a guard model answers: its first words decide."""
     return Form(partial(read_guard, guard), whole=False)

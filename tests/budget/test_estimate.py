@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from iteralign.budget import spending
-from iteralign.budget.calibration import Calibration, Training, Unit
+from iteralign.budget.calibration import Calibration, TimedTraining, Unit
 from iteralign.budget.estimate import Outlook, Plan
 from iteralign.budget.limits import BudgetSpent, Purse
 from iteralign.config import schema
@@ -175,7 +175,9 @@ def test_every_preset_has_a_plan(preset: str) -> None:
 
 def test_training_takes_longer_with_every_replayed_row(calibrated: Plan) -> None:
     units = {("responses", "policy"): Unit(1, 1, 100, 1.0)}
-    calibration = Calibration(units, rate(5, 10), {}, 2.0, 1.0, Training(10.0, 0.5, 1_000_000), timed=True)
+    calibration = Calibration(
+        units, rate(5, 10), {}, 2.0, 1.0, TimedTraining(10.0, 0.5, 1_000_000), timed=True
+    )
     plan = Plan(calibrated.config, calibrated.material, (), calibration)
     first, second = (plan.iteration(Outlook("x", 0.5, 1.0), t).seconds for t in (1, 2))
     assert first is not None
@@ -200,7 +202,7 @@ def test_the_disk_holds_the_checkpoints_that_stay_and_the_one_being_written(
 ) -> None:
     sets = [f"training.{key}={value}" for key, value in training.items()] + [f"guard.enabled={guard}".lower()]
     values = schema.load("quickstart", sets)
-    calibration = Calibration({}, rate(60, 60), {}, 2.0, 1.0, Training(1.0, 0.1, 1_000_000), timed=True)
+    calibration = Calibration({}, rate(60, 60), {}, 2.0, 1.0, TimedTraining(1.0, 0.1, 1_000_000), timed=True)
     plan = Plan(values, planner.plan(values).material, (), calibration)
     assert plan.total(Outlook("x", 1.0, 1.0)).bytes == pytest.approx(held * 1_000_000, rel=0.01)
 

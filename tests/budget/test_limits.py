@@ -23,7 +23,7 @@ from iteralign.models import wire
 from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.models.scripted import ScriptedModel
 from iteralign.protocols import Failure, Model
-from iteralign.record.journal import Event, Journal
+from iteralign.record.journal import Event, RunJournal
 from iteralign.types import Conversation, Message, Reply, Sampling, Usage
 
 SAMPLING = Sampling(max_tokens=50)
@@ -225,7 +225,7 @@ def test_no_budget_is_passed_by_calls_in_flight_or_failed(
             purse = Purse(bounded, tmp_path)
             settings = RemoteSettings(base_url=web.url, backoff_s=0.001, max_retries=draw.choice([0, 1, 50]))
             with RemoteModel(LOCAL, settings, account=purse.account("judge")) as remote:
-                step = Journal(tmp_path).at(1)
+                step = RunJournal(tmp_path).at(1)
                 with pytest.raises((BudgetSpent, WorldError)):
                     step("verdicts", all_asked, remote)
             recorded = Purse(bounded, tmp_path).cost

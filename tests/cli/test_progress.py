@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from iteralign.cli import words
-from iteralign.cli.progress import Beat, Board, Lines, Meter, Pace, Silent, watching
+from iteralign.cli.progress import Beat, Board, LogLines, Meter, Pace, Silent, watching
 from iteralign.record.calls import Spent
 from iteralign.record.journal import Event
 
@@ -101,7 +101,7 @@ def test_a_row_stays_for_every_iteration(runs: Path, tmp_path: Path, rehearsal: 
 def test_lines_name_the_stage_its_result_and_its_time(runs: Path) -> None:
     said: list[str] = []
     clock = Clock()
-    lines = Lines(runs / "runs" / "done", said.append, clock)
+    lines = LogLines(runs / "runs" / "done", said.append, clock)
     lines.event(Event("replayed", 0, "test"))
     lines.event(Event("started", 0, "metrics"))
     clock.now += 75
@@ -115,7 +115,7 @@ def test_lines_name_the_stage_its_result_and_its_time(runs: Path) -> None:
 def test_a_slow_stage_is_never_silent_for_longer_than_half_a_minute(tmp_path: Path) -> None:
     """Also where a model computes for minutes without one event; the clock is the test's own."""
     clock, said = Clock(), []
-    lines = Lines(tmp_path, lambda text: said.append((clock.now - 100, text)), clock)
+    lines = LogLines(tmp_path, lambda text: said.append((clock.now - 100, text)), clock)
     lines.event(Event("started", 1, "verdicts"))
     for second in range(1, 101):
         clock.now += 1
@@ -134,7 +134,7 @@ def test_a_slow_stage_is_never_silent_for_longer_than_half_a_minute(tmp_path: Pa
 
 def test_training_says_its_update_and_its_loss_and_loading_is_not_silent_either(tmp_path: Path) -> None:
     clock, said = Clock(), []
-    lines = Lines(tmp_path, said.append, clock)
+    lines = LogLines(tmp_path, said.append, clock)
     clock.now += 30
     lines.beat.tick()
     lines.event(Event("started", 2, "checkpoint"))
@@ -153,7 +153,7 @@ def test_training_says_its_update_and_its_loss_and_loading_is_not_silent_either(
 
 def test_quick_and_replayed_stages_say_one_line_at_most(tmp_path: Path) -> None:
     clock, said = Clock(), []
-    lines = Lines(tmp_path, said.append, clock)
+    lines = LogLines(tmp_path, said.append, clock)
     for step in ("benign", "responses"):
         lines.event(Event("replayed", 0, step))
     for step in ("verdicts", "proposals"):
@@ -186,7 +186,7 @@ def test_who_watches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with watching(plain, tmp_path, quiet=True) as watcher:
         assert isinstance(watcher, Silent)
     with watching(plain, tmp_path, quiet=False) as watcher:
-        assert isinstance(watcher, Lines)
+        assert isinstance(watcher, LogLines)
     assert capsys.readouterr().out == ""
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from iteralign.cli import tabular
-from iteralign.experiment.tables import Entry, Row, Section, Table
+from iteralign.experiment.tables import Row, Section, Table, TableEntry
 
 EVIL = "a|b & 50% $x_1 #{~^}\\ <i>*`[link](x)`* \x1b[31m\u202e"
 TABLE = Table(
@@ -19,19 +19,19 @@ TABLE = Table(
             "m/r",
             (
                 Row("ours", (
-                    Entry(2, "of", n=5),
-                    Entry(0.125, "share", 0.0213, 0.25, 40),
-                    Entry(3.25, "mean", n=2),
-                    Entry(-0.052, "difference", -0.1, 0.0025, 40),
-                    Entry(0.00004, "p", n=40),
+                    TableEntry(2, "of", n=5),
+                    TableEntry(0.125, "share", 0.0213, 0.25, 40),
+                    TableEntry(3.25, "mean", n=2),
+                    TableEntry(-0.052, "difference", -0.1, 0.0025, 40),
+                    TableEntry(0.00004, "p", n=40),
                 )),
-                Row("late", (Entry(0, "of", n=5), None, None, None, None)),
+                Row("late", (TableEntry(0, "of", n=5), None, None, None, None)),
             ),
         ),
     ),
     ("a note",),
 )  # fmt: skip
-ODD = Table("odd", EVIL, (EVIL,), (Section(EVIL, (Row(EVIL, (Entry(1234.0, "count"),)),)),), (EVIL,))
+ODD = Table("odd", EVIL, (EVIL,), (Section(EVIL, (Row(EVIL, (TableEntry(1234.0, "count"),)),)),), (EVIL,))
 
 
 def screen(table: Table, width: int = 80) -> list[str]:
@@ -102,7 +102,7 @@ def test_csv_is_raw_and_a_missing_figure_is_empty() -> None:
 
 
 def test_a_range_stands_for_itself() -> None:
-    entry = Entry(0.05, "range", 0.0, 0.125, 3)
+    entry = TableEntry(0.05, "range", 0.0, 0.125, 3)
     assert (tabular.value(entry), tabular.interval(entry)) == ("0.0–12.5", "")
 
 

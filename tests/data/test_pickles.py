@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iteralign.data import pickles
-from iteralign.data.pickles import Refused, plain
+from iteralign.data.pickles import RefusedPickle, plain
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 values = st.recursive(
@@ -45,25 +45,25 @@ def test_a_function_is_named_and_not_called(
     protocol: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refused, match=r"class or function \w+\.system"):
+    with pytest.raises(RefusedPickle, match=r"class or function \w+\.system"):
         plain(pickle.dumps(["fine", Trap()], protocol))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("value", [collections.OrderedDict(a=1), ValueError("x"), {1, 2}, b"x"], ids=repr)
 def test_anything_else_is_refused(value: object) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedPickle):
         plain(pickle.dumps(value))
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_value_or_one_error(data: bytes) -> None:
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(RefusedPickle):
         plain(data)
 
 
 def test_half_a_pickle_is_damaged() -> None:
-    with pytest.raises(Refused, match="damaged"):
+    with pytest.raises(RefusedPickle, match="damaged"):
         plain(pickle.dumps(["a", "b"])[:-4])
 
 
@@ -124,7 +124,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_is_refused_for_what_it_would_do(program: str) -> None:
     data, named = PROGRAMS[program]
-    with pytest.raises(Refused, match=named):
+    with pytest.raises(RefusedPickle, match=named):
         plain(data)
 
 
@@ -132,5 +132,5 @@ def test_a_program_is_refused_for_what_it_would_do(program: str) -> None:
 def test_the_unpickler_alone_refuses_too(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second wall stands by itself: without the first look, still nothing is found or called."""
     monkeypatch.setattr(pickles, "_check", lambda _: None)
-    with pytest.raises(Refused, match=r"class or function \w+\.system|outside the file"):
+    with pytest.raises(RefusedPickle, match=r"class or function \w+\.system|outside the file"):
         plain(data)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iteralign.data.dialogues import Turns, transcript
-from iteralign.data.readers import Layout, Reading, bare_question, read
+from iteralign.data.readers import Layout, ReadRows, bare_question, read
 from iteralign.errors import UserError
 
 TALK = "\n\nHuman: one\n\nstill one\n\nAssistant: two\n\nHuman: three\n\nAssistant: four"
@@ -19,7 +19,7 @@ MESSAGES = [
 ]
 
 
-def reading(*cells: object, turns: Turns | None = None) -> Reading:
+def reading(*cells: object, turns: Turns | None = None) -> ReadRows:
     return read([{"prompt": cell} for cell in cells], Layout("t", turns=turns))
 
 

@@ -14,7 +14,7 @@ import pytest
 from iteralign.config.schema import Config
 from iteralign_organism.discovery.family import FAMILY
 from iteralign_organism.discovery.layout import Bench
-from iteralign_organism.discovery.performing import Failure, perform
+from iteralign_organism.discovery.performing import FailedJob, perform
 
 
 def _rehearsal() -> ModuleType:
@@ -44,10 +44,10 @@ class Listener:
         self.heard.append(f"{arm} {sibling}")
         yield lambda _: None
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: FailedJob) -> None:
         self.heard.append(f"failed: {failure.what}")
 
-    def left(self, failure: Failure) -> None:
+    def left(self, failure: FailedJob) -> None:
         self.heard.append(f"left: {failure.what}")
 
 

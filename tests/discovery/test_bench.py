@@ -18,7 +18,7 @@ from iteralign.report.summary import summarise
 from iteralign_organism.discovery import layout, report
 from iteralign_organism.discovery.family import FAMILY
 from iteralign_organism.discovery.layout import ARMS, Bench
-from iteralign_organism.discovery.outcome import Outcome, calls_until, outcome
+from iteralign_organism.discovery.outcome import SiblingOutcome, calls_until, outcome
 from iteralign_organism.discovery.outlook import PLANTING_S, RUN_S, outlook
 from iteralign_organism.discovery.performing import perform
 
@@ -186,7 +186,7 @@ def test_a_run_that_was_interrupted_is_taken_up(
     assert _but_time(found) == _but_time(whole)
 
 
-def _but_time(found: Outcome) -> Outcome:
+def _but_time(found: SiblingOutcome) -> SiblingOutcome:
     return replace(found, seconds=0.0, provenance={})
 
 

@@ -12,7 +12,7 @@ from iteralign.budget.limits import Purse
 from iteralign.config.schema import Config, load, validated
 from iteralign.errors import UserError
 from iteralign.organism.world import drafts
-from iteralign.record.journal import Journal
+from iteralign.record.journal import RunJournal
 from iteralign.run import build, planner
 from iteralign.types import Label, Prompt, Response
 
@@ -109,7 +109,7 @@ def test_a_panel_over_http_keeps_its_verdicts_under_faults(
             build.lab(values, tmp_path, lambda *_: None, Purse(values, tmp_path)),
             build.method(values),
         )
-        found = Journal(tmp_path).at(1)("verdicts", judge.convene, lab.judges, asked, method.judges)
+        found = RunJournal(tmp_path).at(1)("verdicts", judge.convene, lab.judges, asked, method.judges)
     assert [v.label for v in found] == [Label.HARMLESS, Label.HARMFUL] * 12
     assert all(len({vote.label for vote in v.votes}) == 1 for v in found)
     assert web.failed > 0

@@ -4,13 +4,13 @@ import pytest
 from scipy.stats import binomtest
 
 from iteralign import stats
-from iteralign.experiment.samples import Item, Sample, contrast, pooled
+from iteralign.experiment.samples import Sample, SampleItem, contrast, pooled
 
 
 def sample(values: str, asked: str = "q", families: str = "") -> Sample:
     """`10?` is three items: a hit, none, and one that is undecided. families: a letter for each item."""
     return {
-        Item(asked, f"i{i}", families[i : i + 1]): None if v == "?" else float(v)
+        SampleItem(asked, f"i{i}", families[i : i + 1]): None if v == "?" else float(v)
         for i, v in enumerate(values)
         if v != "."
     }

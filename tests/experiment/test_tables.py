@@ -12,9 +12,9 @@ from iteralign import stats
 from iteralign.evaluate.results import Figure, Record, Result
 from iteralign.experiment import grid
 from iteralign.experiment.grid import Grid
-from iteralign.experiment.outcomes import MEASURES, Outcome, Outcomes
-from iteralign.experiment.samples import Item, Sample
-from iteralign.experiment.tables import Entry, Table, tables
+from iteralign.experiment.outcomes import MEASURES, CellOutcome, Outcomes
+from iteralign.experiment.samples import Sample, SampleItem
+from iteralign.experiment.tables import Table, TableEntry, tables
 
 SHEET = """
 name = "x"
@@ -34,15 +34,15 @@ OURS, OTHER, LATE = (f"m/r/{arm}/seed-{{}}".format for arm in ("ours", "other", 
 
 
 def bits(values: str, asked: str = "p") -> Sample:
-    return {Item(asked, f"i{i}"): None if v == "?" else float(v) for i, v in enumerate(values)}
+    return {SampleItem(asked, f"i{i}"): None if v == "?" else float(v) for i, v in enumerate(values)}
 
 
-def run(before: str, after: str, asked: str = "p", **took: int) -> Outcome:
+def run(before: str, after: str, asked: str = "p", **took: int) -> CellOutcome:
     """A run of which only harm was measured."""
     empty: dict[str, Sample] = {m: {} for m in MEASURES}
     times: dict[str, Any] = {"iterations": 2, "principles": 3, "oracle_calls": 1000} | took
     harm = {"harmful answers": bits(before, asked)}, {"harmful answers": bits(after, asked)}
-    return Outcome({**empty, **harm[0]}, {**empty, **harm[1]}, **times)
+    return CellOutcome({**empty, **harm[0]}, {**empty, **harm[1]}, **times)
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +62,13 @@ RUNS = {
 
 def made(
     planned: Grid,
-    runs: Mapping[str, Outcome] = RUNS,
+    runs: Mapping[str, CellOutcome] = RUNS,
     results: Mapping[str, Mapping[str, Result]] | None = None,
 ) -> dict[str, Table]:
     return {t.name: t for t in tables(Outcomes(planned, runs, results or {}))}
 
 
-def cells(table: Table, heading: str, row: str) -> dict[str, Entry | None]:
+def cells(table: Table, heading: str, row: str) -> dict[str, TableEntry | None]:
     (section,) = [s for s in table.sections if s.heading == heading]
     (found,) = [r for r in section.rows if r.label == row]
     return dict(zip(table.columns, found.entries, strict=True))
@@ -78,21 +78,21 @@ def test_the_outcomes_of_an_arm_over_its_seeds(planned: Grid) -> None:
     table = made(planned)["outcomes"]
     assert [r.label for s in table.sections for r in s.rows] == ["vanilla", "ours", "other", "late"]
     ours = cells(table, "m/r", "ours")
-    assert ours["seeds"] == Entry(2, "of", n=2)
+    assert ours["seeds"] == TableEntry(2, "of", n=2)
     after = ours["harmful answers after"]
     assert after is not None
     assert (after.kind, after.value, after.n) == ("share", pytest.approx(1 / 40), 20)
-    assert ours["harmful answers by seed"] == Entry(1 / 40, "range", 0.0, 1 / 20, 2)
+    assert ours["harmful answers by seed"] == TableEntry(1 / 40, "range", 0.0, 1 / 20, 2)
     before = ours["harmful answers before"]
-    assert before == Entry(1.0, "share", stats.rate(20, 20).low, 1.0, 20)
-    assert ours["iterations"] == Entry(3.0, "mean", n=2)
-    assert ours["oracle calls"] == Entry(2000.0, "mean", n=2)
+    assert before == TableEntry(1.0, "share", stats.rate(20, 20).low, 1.0, 20)
+    assert ours["iterations"] == TableEntry(3.0, "mean", n=2)
+    assert ours["oracle calls"] == TableEntry(2000.0, "mean", n=2)
     assert ours["truthful"] is None
 
 
 def test_vanilla_is_the_reference_before_training(planned: Grid) -> None:
     vanilla = cells(made(planned)["outcomes"], "m/r", "vanilla")
-    assert vanilla["harmful answers after"] == Entry(1.0, "share", stats.rate(20, 20).low, 1.0, 20)
+    assert vanilla["harmful answers after"] == TableEntry(1.0, "share", stats.rate(20, 20).low, 1.0, 20)
     shown = {k for k, e in vanilla.items() if e is not None}
     assert shown == {"harmful answers after", "harmful answers, worst case"}
 
@@ -100,7 +100,7 @@ def test_vanilla_is_the_reference_before_training(planned: Grid) -> None:
 def test_what_is_missing_is_missing_and_never_zero(planned: Grid) -> None:
     found = made(planned)
     late = cells(found["outcomes"], "m/r", "late")
-    assert late.pop("seeds") == Entry(0, "of", n=2)
+    assert late.pop("seeds") == TableEntry(0, "of", n=2)
     assert set(late.values()) == {None}
     tested = cells(found["tests"], "m/r: harmful answers", "late")
     assert {k for k, e in tested.items() if e is not None} == {"ours"}
@@ -112,15 +112,15 @@ def test_what_is_missing_is_missing_and_never_zero(planned: Grid) -> None:
 
 def test_the_test_against_the_reference(planned: Grid) -> None:
     other = cells(made(planned)["tests"], "m/r: harmful answers", "other")
-    assert other["seeds"] == Entry(2, "count")
+    assert other["seeds"] == TableEntry(2, "count")
     difference = other["difference"]
     assert difference is not None
     assert difference.value == pytest.approx((10 / 20 + 11 / 20) / 2)
     assert difference.low is not None
     assert difference.low > 0.2
     # seed 0: 10 changed one way; seed 1: 11 of them: the larger p is that of seed 0
-    assert other["p, largest"] == Entry(pytest.approx(binomtest(0, 11).pvalue * 2), "p", n=20)
-    assert other["p, smallest"] == Entry(pytest.approx(binomtest(0, 11).pvalue), "p", n=20)
+    assert other["p, largest"] == TableEntry(pytest.approx(binomtest(0, 11).pvalue * 2), "p", n=20)
+    assert other["p, smallest"] == TableEntry(pytest.approx(binomtest(0, 11).pvalue), "p", n=20)
     # pooled over the seeds: the 12 items that changed at all are the evidence, not 21 changes
     pooled = other["p, pooled"]
     assert pooled is not None
@@ -130,7 +130,7 @@ def test_the_test_against_the_reference(planned: Grid) -> None:
     assert p_vanilla is not None
     adjusted = stats.holm([p_vanilla.value, pooled.value])
     shown = [vanilla["p, pooled (Holm)"], other["p, pooled (Holm)"]]
-    assert shown == [Entry(pytest.approx(a), "p", n=20) for a in adjusted]
+    assert shown == [TableEntry(pytest.approx(a), "p", n=20) for a in adjusted]
     assert any(
         "a loss is read from the smallest and the pooled p" in note for note in made(planned)["tests"].notes
     )
@@ -143,10 +143,10 @@ def test_an_arm_whose_answers_are_all_the_reference_s_was_not_exercised(planned:
     label = "other (not exercised)"
     row = cells(found["outcomes"], "m/r", label)
     after, before = row["harmful answers after"], row["harmful answers before"]
-    assert after == Entry(pytest.approx(1 / 40), "share", n=20)
-    assert before == Entry(1.0, "share", n=20)
+    assert after == TableEntry(pytest.approx(1 / 40), "share", n=20)
+    assert before == TableEntry(1.0, "share", n=20)
     tested = cells(found["tests"], "m/r: harmful answers", label)
-    assert tested["difference"] == Entry(0.0, "difference", n=20)
+    assert tested["difference"] == TableEntry(0.0, "difference", n=20)
     assert {k for k, e in tested.items() if k.startswith("p") and e is not None} == set()
     vanilla = cells(found["tests"], "m/r: harmful answers", "vanilla")
     assert (
@@ -218,11 +218,11 @@ def test_a_benchmark_is_tested_too_with_vanilla_s_one_evaluation(planned: Grid) 
     good, bad = (result("hhh", {"harmless": w}) for w in ("right " * 12, "wrong " * 12))
     results = {OURS(0): {"hhh": good}, OURS(1): {"hhh": good}, "m/r/vanilla": {"hhh": bad}}
     vanilla = cells(made(planned, RUNS, results)["tests"], "m/r: hhh, overall", "vanilla")
-    assert vanilla["difference"] == Entry(
+    assert vanilla["difference"] == TableEntry(
         -1.0, "difference", -1.0, pytest.approx(-stats.rate(12, 12).low), 12
     )
-    assert vanilla["seeds"] == Entry(2, "count")
-    assert vanilla["p, pooled"] == Entry(pytest.approx(binomtest(0, 12).pvalue), "p", n=12)
+    assert vanilla["seeds"] == TableEntry(2, "count")
+    assert vanilla["p, pooled"] == TableEntry(pytest.approx(binomtest(0, 12).pvalue), "p", n=12)
 
 
 def test_truthfulqa_has_a_column_for_each_figure(planned: Grid) -> None:
@@ -253,7 +253,7 @@ def test_a_balance_where_all_is_alike_may_hide_either(planned: Grid) -> None:
     found = {"helpfulness": result("helpfulness", {"": "same " * 20})}
     ours = cells(made(planned, RUNS, {OURS(0): found})["other"], "m/r", "ours")
     hidden = stats.rate(0, 20).high
-    assert ours["better minus worse"] == Entry(0.0, "difference", -hidden, hidden, 20)
+    assert ours["better minus worse"] == TableEntry(0.0, "difference", -hidden, hidden, 20)
 
 
 def test_rows_of_other_items_are_said(planned: Grid) -> None:

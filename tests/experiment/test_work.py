@@ -53,7 +53,7 @@ class Lab:
             result = Result(name, subject, {"origin": "o", "sha256": "s"}, (), (record,))
             results.keep(result, root / evaluating.FOLDER)
 
-    def perform(self, sheet: Path, only: str | None = None) -> tuple[work.Failure, ...]:
+    def perform(self, sheet: Path, only: str | None = None) -> tuple[work.FailedCell, ...]:
         found = grid.load(str(sheet))
         return work.perform(found, found.only(only), OUT, lambda *said: self.heard.append(said))
 

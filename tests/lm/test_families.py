@@ -19,9 +19,9 @@ from iteralign.models.hf import HfPolicies
 from iteralign.models.scripted import ScriptedModel
 from iteralign.prompts import load
 from iteralign.protocols import Lab
-from iteralign.record.journal import Journal
+from iteralign.record.journal import RunJournal
 from iteralign.settings import Finetuning, Loading, Method, Policy, Revising, Training
-from iteralign.training.merge import Options, merge
+from iteralign.training.merge import MergeOptions, merge
 from iteralign.training.rows import labelled
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Iteration, Material, Message, Probe, Prompt, Sampling
@@ -95,7 +95,7 @@ def cell(
         ),
         Lab(policies.serve, oracle, proposer, trainer, meter),
         METHOD,
-        Journal(root),
+        RunJournal(root),
         lambda _: None,
     )
     yield Cell(root, base, policies, method, before, list(turns))
@@ -183,7 +183,7 @@ def test_every_linear_layer_but_the_output_has_an_adapter_and_nothing_else_is_ke
 
 def test_merged_into_one_directory_it_answers_the_same(cell: Cell, tmp_path: Path) -> None:
     last = cell.turns[1].trained
-    out = merge(weights.Source(str(cell.base)), last, cell.root, tmp_path / "merged", Options())
+    out = merge(weights.Source(str(cell.base)), last, cell.root, tmp_path / "merged", MergeOptions())
     alone = HfPolicies(tmp_path, str(out), Policy(device="cpu", batch_size=2))
     prompts = [text for batch in BATCHES for text in batch]
     merged = answers(alone, Checkpoint("merged", str(out)), prompts)

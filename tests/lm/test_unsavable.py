@@ -15,10 +15,10 @@ from iteralign.lm import weights
 from iteralign.lm.weights import Source
 from iteralign.models.hf import HfPolicies
 from iteralign.settings import Loading, Policy, Training
-from iteralign.training.merge import Options, merge
+from iteralign.training.merge import MergeOptions, merge
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
-from iteralign.types import Options as Choice
+from iteralign.types import MergeOptions as Choice
 
 ON_CPU = Loading(device="cpu")
 
@@ -83,7 +83,7 @@ def test_a_training_and_its_export_are_not_lost(
     base = model(generation_config=GENERATION["Vicuna 1.5"][0])
     settings = Training(**{**vars(SETTINGS), "method": method})
     trained = SftTrainer(tmp_path, str(base), settings, ON_CPU).train(Checkpoint("base", str(base)), ROWS)
-    out = merge(Source(str(base)), trained, tmp_path, tmp_path / "out", Options())
+    out = merge(Source(str(base)), trained, tmp_path, tmp_path / "out", MergeOptions())
     assert json.loads((out / "generation_config.json").read_text())["do_sample"] is True
     assert weights.load_model(Source(str(out)), "cpu", "float32").generation_config.temperature == 0.9
 

@@ -7,7 +7,7 @@ import pytest
 from iteralign.lm import weights, witness
 from iteralign.lm.witness import PLACES, Witness
 from iteralign.models import tiny
-from iteralign.models.loaded import Engine
+from iteralign.models.loaded import LoadedBase
 from iteralign.settings import Loading, Training
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message
@@ -35,7 +35,7 @@ def test_a_trained_checkpoint_is_recognised_by_it(tmp_path: Path, method: str) -
     seen = witness.load(tmp_path / str(made.path))
     assert seen is not None
     assert 1 < len(seen.cuts) <= PLACES
-    engine = Engine(tmp_path, weights.Source(base), "cpu", "float32")
+    engine = LoadedBase(tmp_path, weights.Source(base), "cpu", "float32")
     trained, chat = engine.attach(made, "auto")
     row = chat.row((Message("user", ROWS[0].prompt),), ROWS[0].completion)
     assert seen.ids == (*row.prompt, *row.completion)

@@ -24,7 +24,7 @@ from iteralign.lm import checkpoints, witness
 from iteralign.lm.witness import Witness
 from iteralign.models import tiny
 from iteralign.models.vllm import server as servers
-from iteralign.models.vllm.adapter_swap import Engine
+from iteralign.models.vllm.adapter_swap import AdapterServer
 from iteralign.models.vllm.http import Gone, OffProtocol, Web
 from iteralign.models.vllm.policies import LOG, VllmPolicies
 from iteralign.models.vllm.server import Server
@@ -557,6 +557,6 @@ def test_a_server_elsewhere_is_refused_offline() -> None:
 
 def test_an_engine_asks_the_places_of_a_witness(stub: Stub, tmp_path: Path) -> None:
     stub.of = {"served": OTHER}
-    engine = Engine(Web(stub.url, None, 10.0), tmp_path, "served", "float32")
+    engine = AdapterServer(Web(stub.url, None, 10.0), tmp_path, "served", "float32")
     assert engine.ask("served", SEEN) == OTHER
     assert stub.bodies()[0]["prompt"] == [[5, 6], [5, 6, 7]]

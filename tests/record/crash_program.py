@@ -33,7 +33,7 @@ from iteralign.models.scripted import ScriptedModel
 from iteralign.protocols import Lab, Model
 from iteralign.record.codec import digest
 from iteralign.record.disk import comparable, sweep
-from iteralign.record.journal import Event, Journal, unwatched
+from iteralign.record.journal import Event, RunJournal, unwatched
 from iteralign.record.lock import Lock
 from iteralign.run.runner import prune
 from iteralign.settings import Method, Proposing
@@ -108,7 +108,7 @@ class Trainer:
 
     id = "scripted-trainer"
 
-    def __init__(self, root: Path, journal: Journal, pause_s: float) -> None:
+    def __init__(self, root: Path, journal: RunJournal, pause_s: float) -> None:
         self._root, self._journal, self._pause_s = root, journal, pause_s
 
     def train(self, start: Checkpoint, examples: Sequence[Example]) -> Checkpoint:
@@ -141,7 +141,7 @@ def attempt(
     lock = Lock(root)
     try:
         sweep(root)
-        journal = Journal(root, on_event)
+        journal = RunJournal(root, on_event)
 
         @contextmanager
         def serve(checkpoint: Checkpoint) -> Iterator[Model]:

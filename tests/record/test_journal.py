@@ -14,7 +14,7 @@ from iteralign.models.scripted import ScriptedModel
 from iteralign.protocols import Model
 from iteralign.record.artifact import NUMBERS, place
 from iteralign.record.calls import read
-from iteralign.record.journal import Event, Journal, StepReached, timings
+from iteralign.record.journal import Event, RunJournal, StepReached, timings
 from iteralign.types import (
     Checkpoint,
     Example,
@@ -65,22 +65,22 @@ class Trainer:
 
 def test_a_step_runs_once(tmp_path: Path) -> None:
     model = policy()
-    first = Journal(tmp_path).at(1)("responses", redteam.respond, model, BATCH, GREEDY)
-    again = Journal(tmp_path).at(1)("responses", redteam.respond, never("policy-1"), BATCH, GREEDY)
+    first = RunJournal(tmp_path).at(1)("responses", redteam.respond, model, BATCH, GREEDY)
+    again = RunJournal(tmp_path).at(1)("responses", redteam.respond, never("policy-1"), BATCH, GREEDY)
     assert first == again == tuple(Response(p, f"answer to {p.text}") for p in BATCH)
     assert len(model.asked) == 3
 
 
 def test_iterations_are_apart(tmp_path: Path) -> None:
     model = policy()
-    journal = Journal(tmp_path)
+    journal = RunJournal(tmp_path)
     journal.at(1)("responses", redteam.respond, model, BATCH, GREEDY)
     journal.at(2)("responses", redteam.respond, model, BATCH, GREEDY)
     assert len(model.asked) == 6, "what one iteration asked answers no other"
 
 
 def test_the_artifact_says_what_it_was_made_of(tmp_path: Path) -> None:
-    Journal(tmp_path).at(3)("responses", redteam.respond, policy(), BATCH, GREEDY)
+    RunJournal(tmp_path).at(3)("responses", redteam.respond, policy(), BATCH, GREEDY)
     path = tmp_path / "iterations" / "003" / "10_responses.json"
     text = path.read_text(encoding="utf-8")
     artifact = json.loads(text)
@@ -110,7 +110,7 @@ def test_values_of_every_stage_are_replayed_equal(tmp_path: Path) -> None:
     trainer = Trainer()
 
     def steps(model: Model, meter: Model) -> list[object]:
-        do = Journal(tmp_path).at(1)
+        do = RunJournal(tmp_path).at(1)
         responses = do("responses", redteam.respond, model, BATCH, GREEDY)
         return [
             responses,
@@ -140,9 +140,9 @@ def test_a_changed_input_is_refused_by_name(
     tmp_path: Path, parameter: str, change: dict[str, object]
 ) -> None:
     inputs = {"model": policy(), "batch": BATCH, "sampling": GREEDY}
-    Journal(tmp_path).at(2)("responses", redteam.respond, **inputs)  # type: ignore[arg-type]
+    RunJournal(tmp_path).at(2)("responses", redteam.respond, **inputs)  # type: ignore[arg-type]
     with pytest.raises(UserError) as refused:
-        Journal(tmp_path).at(2)("responses", redteam.respond, **{**inputs, **change})  # type: ignore[arg-type]
+        RunJournal(tmp_path).at(2)("responses", redteam.respond, **{**inputs, **change})  # type: ignore[arg-type]
     message = str(refused.value)
     assert message.startswith(f"{tmp_path}/iterations/002/10_responses.json was recorded from other inputs")
     changed = message.partition("changed: ")[2].partition("; start a new run")[0]
@@ -154,36 +154,36 @@ def test_a_changed_prompt_text_is_refused(tmp_path: Path) -> None:
     texts = prompts.load("improved")
     other = replace(texts, texts={**texts.texts, "judge": texts.texts["judge"] + "Think first.\n"})
     responses = (Response(BATCH[0], "text"),)
-    Journal(tmp_path).at(1)("verdicts", judge.assess, oracle(), responses, texts)
+    RunJournal(tmp_path).at(1)("verdicts", judge.assess, oracle(), responses, texts)
     with pytest.raises(UserError, match="changed: prompts; start"):
-        Journal(tmp_path).at(1)("verdicts", judge.assess, oracle(), responses, other)
+        RunJournal(tmp_path).at(1)("verdicts", judge.assess, oracle(), responses, other)
 
 
 def test_another_stage_is_refused(tmp_path: Path) -> None:
     def respond(model: Model, batch: Sequence[Prompt], sampling: Sampling) -> tuple[Response, ...]:
         return ()
 
-    Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+    RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
     with pytest.raises(UserError, match=r"the stage itself \('redteam' -> "):
-        Journal(tmp_path).at(1)("responses", respond, policy(), BATCH, GREEDY)
+        RunJournal(tmp_path).at(1)("responses", respond, policy(), BATCH, GREEDY)
 
 
 def test_a_new_parameter_is_refused(tmp_path: Path) -> None:
     path = place(tmp_path, 1, "responses")
-    Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+    RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
     artifact = json.loads(path.read_text())
     artifact["inputs"]["depth"] = artifact["inputs"].pop("sampling")
     path.write_text(json.dumps(artifact))
     with pytest.raises(UserError, match=r"changed: depth \(removed\); sampling \(added\); start"):
-        Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+        RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
 
 
 def test_deleting_an_iteration_is_the_way_out(tmp_path: Path) -> None:
-    Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+    RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
     place(tmp_path, 1, "responses").unlink()
     (tmp_path / "iterations" / "001" / "calls" / "10_responses.model.jsonl").unlink()
     model = policy("policy-2")
-    Journal(tmp_path).at(1)("responses", redteam.respond, model, BATCH, GREEDY)
+    RunJournal(tmp_path).at(1)("responses", redteam.respond, model, BATCH, GREEDY)
     assert len(model.asked) == 3
 
 
@@ -192,21 +192,21 @@ def test_a_damaged_artifact_is_one_line(tmp_path: Path, text: str) -> None:
     place(tmp_path, 1, "responses").parent.mkdir(parents=True)
     place(tmp_path, 1, "responses").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=r"10_responses\.json is damaged .*; delete it to do the step again"):
-        Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+        RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
 
 
 def test_a_value_of_another_form_is_damage(tmp_path: Path) -> None:
-    Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+    RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
     path = place(tmp_path, 1, "responses")
     artifact = json.loads(path.read_text())
     artifact["value"][0]["text"] = 7
     path.write_text(json.dumps(artifact))
     with pytest.raises(UserError, match=r"is damaged \(its value is not the one that was recorded\)"):
-        Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+        RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
     del artifact["sha256"]  # as an older version wrote it
     path.write_text(json.dumps(artifact))
     with pytest.raises(UserError, match=r"is damaged \(value\[0\]\.text: expected str\)"):
-        Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+        RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
 
 
 def test_a_stage_that_returns_something_else_is_a_bug_and_leaves_nothing(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_stage_that_returns_something_else_is_a_bug_and_leaves_nothing(tmp_pat
         return batch  # type: ignore[return-value]
 
     with pytest.raises(ValueError, match=r"value\[0\]: expected no keys but prompt, text"):
-        Journal(tmp_path).at(1)("responses", liar, BATCH)
+        RunJournal(tmp_path).at(1)("responses", liar, BATCH)
     assert not place(tmp_path, 1, "responses").exists()
 
 
@@ -223,7 +223,7 @@ def test_a_stage_that_does_not_say_what_it_returns_is_a_bug(tmp_path: Path) -> N
         return batch
 
     with pytest.raises(AssertionError, match="does not say what it returns"):
-        Journal(tmp_path).at(1)("responses", silent, BATCH)
+        RunJournal(tmp_path).at(1)("responses", silent, BATCH)
 
 
 def test_a_fresh_value_is_as_a_replayed_one(tmp_path: Path) -> None:
@@ -232,8 +232,8 @@ def test_a_fresh_value_is_as_a_replayed_one(tmp_path: Path) -> None:
     def listing(names: Sequence[str]) -> tuple[str, ...]:
         return list(names)  # type: ignore[return-value]
 
-    fresh = Journal(tmp_path).at(1)("benign", listing, ["b", "a"])
-    assert fresh == Journal(tmp_path).at(1)("benign", listing, ("b", "a")) == ("b", "a")
+    fresh = RunJournal(tmp_path).at(1)("benign", listing, ["b", "a"])
+    assert fresh == RunJournal(tmp_path).at(1)("benign", listing, ("b", "a")) == ("b", "a")
 
 
 def test_partial_stages_defaults_and_keywords(tmp_path: Path) -> None:
@@ -243,26 +243,26 @@ def test_partial_stages_defaults_and_keywords(tmp_path: Path) -> None:
 
     twice = partial(stage, times=2)
     model = policy()
-    assert Journal(tmp_path).at(1)("benign", twice, model, prompt="x") == "answer to x | answer to x"
-    assert Journal(tmp_path).at(1)("benign", stage, never("policy-1"), "x", GREEDY, times=2) == (
+    assert RunJournal(tmp_path).at(1)("benign", twice, model, prompt="x") == "answer to x | answer to x"
+    assert RunJournal(tmp_path).at(1)("benign", stage, never("policy-1"), "x", GREEDY, times=2) == (
         "answer to x | answer to x"
     )
     with pytest.raises(UserError, match="changed: times; start"):
-        Journal(tmp_path).at(1)("benign", stage, model, "x")
+        RunJournal(tmp_path).at(1)("benign", stage, model, "x")
 
 
 def test_the_owner_of_a_method_is_an_input(tmp_path: Path) -> None:
     trainer = Trainer()
     start = Checkpoint("m", "b")
-    Journal(tmp_path).at(1)("checkpoint", trainer.train, start, ())
+    RunJournal(tmp_path).at(1)("checkpoint", trainer.train, start, ())
     trainer.id = "trainer-2"
     with pytest.raises(UserError, match=r"changed: self \('trainer-1' -> 'trainer-2'\)"):
-        Journal(tmp_path).at(1)("checkpoint", trainer.train, start, ())
+        RunJournal(tmp_path).at(1)("checkpoint", trainer.train, start, ())
 
 
 def test_models_are_known_by_the_parameter_they_stand_in(tmp_path: Path) -> None:
     probes = tuple(Probe(p, kind) for p, kind in zip(BATCH, ("hazard", "benign", "fact"), strict=True))
-    Journal(tmp_path).at(0)(
+    RunJournal(tmp_path).at(0)(
         "metrics", measure.probe, policy(), oracle(), probes, prompts.load("measure"), GREEDY
     )
     folder = tmp_path / "iterations" / "000" / "calls"
@@ -272,10 +272,10 @@ def test_models_are_known_by_the_parameter_they_stand_in(tmp_path: Path) -> None
 
 def test_events_tell_what_goes_on(tmp_path: Path) -> None:
     events: list[Event] = []
-    journal = Journal(tmp_path, events.append)
+    journal = RunJournal(tmp_path, events.append)
     journal.progress(1, 2)
     journal.at(1)("responses", redteam.respond, policy(), BATCH[:2], GREEDY)
-    Journal(tmp_path, events.append).at(1)("responses", redteam.respond, policy(), BATCH[:2], GREEDY)
+    RunJournal(tmp_path, events.append).at(1)("responses", redteam.respond, policy(), BATCH[:2], GREEDY)
     assert [(e.kind, e.done, e.total, e.detail) for e in events] == [
         ("started", 0, None, ""),
         ("advanced", 0, 2, "model"),
@@ -289,7 +289,7 @@ def test_events_tell_what_goes_on(tmp_path: Path) -> None:
 
 def test_a_trainer_tells_its_progress_through_the_journal(tmp_path: Path) -> None:
     events: list[Event] = []
-    journal = Journal(tmp_path, events.append)
+    journal = RunJournal(tmp_path, events.append)
 
     def train(rows: int) -> str:
         journal.progress(1, rows, "epoch 1")
@@ -301,7 +301,7 @@ def test_a_trainer_tells_its_progress_through_the_journal(tmp_path: Path) -> Non
 
 def test_a_run_can_end_after_one_step(tmp_path: Path) -> None:
     def run() -> None:
-        do = Journal(tmp_path, stop_after=(1, "verdicts")).at(1)
+        do = RunJournal(tmp_path, stop_after=(1, "verdicts")).at(1)
         responses = do("responses", redteam.respond, policy(), BATCH, GREEDY)
         do("verdicts", judge.assess, oracle(), responses, prompts.load("improved"))
 
@@ -314,7 +314,7 @@ def test_a_run_can_end_after_one_step(tmp_path: Path) -> None:
 
 def test_timings_say_what_was_done_and_what_it_took(tmp_path: Path) -> None:
     for _ in range(2):
-        Journal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
+        RunJournal(tmp_path).at(1)("responses", redteam.respond, policy(), BATCH, GREEDY)
     done, replay = timings(tmp_path)
     assert (done.t, done.step, done.replayed, replay.replayed) == (1, "responses", False, True)
     assert done.models["policy-1"].calls == 3

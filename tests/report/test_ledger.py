@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from iteralign.config.schema import Config, validated
 from iteralign.report.ledger.differences import differences, likeness
 from iteralign.report.ledger.entries import Entry, entries, jaccard
-from iteralign.report.ledger.record import Record, Turn
+from iteralign.report.ledger.record import LedgerRecord, LedgerTurn
 from iteralign.types import (
     Amendment,
     Constitution,
@@ -56,14 +56,14 @@ def test_shared_evidence_is_a_share_of_all() -> None:
     assert jaccard((), ()) == 0.0
 
 
-def turn(t: int, law: Amendment, shown: dict[str, tuple[str, ...]]) -> Turn:
+def turn(t: int, law: Amendment, shown: dict[str, tuple[str, ...]]) -> LedgerTurn:
     prompts = {id: Prompt(id, f"text {id}", topic="t") for id in shown}
     verdicts = tuple(Verdict(Response(p, "bad"), Label.HARMFUL) for p in prompts.values())
     rows = tuple(Revision(p, "bad", "good", shown=shown[id]) for id, p in prompts.items())
-    return Turn(law, verdicts, rows)
+    return LedgerTurn(law, verdicts, rows)
 
 
-def kept(accumulate: bool = True) -> Record:
+def kept(accumulate: bool = True) -> LedgerRecord:
     """LOCKS, then DOORS and LIES, and LOCKS once more, which repeats the first."""
     again = Principle("p-1", LOCKS.text, "theft", ("e",), 2)
     grown = Principle("p-1", LOCKS.text, "theft", ("a", "b", "e"), 1)
@@ -76,14 +76,14 @@ def kept(accumulate: bool = True) -> Record:
         1: turn(1, first, {"a": ("p-1",), "b": ("p-1",)}),
         2: turn(2, second, {"c": ("p-1", "p-2"), "e": ("p-1",), "d": ("p-3",)}),
     }
-    return Record(Path("run"), config(accumulate), turns)
+    return LedgerRecord(Path("run"), config(accumulate), turns)
 
 
 def config(accumulate: bool) -> Config:
     return validated({"propose": {"accumulate": accumulate}})
 
 
-def entry(record: Record, at: int) -> Entry:
+def entry(record: LedgerRecord, at: int) -> Entry:
     return entries(record)[at]
 
 
@@ -116,6 +116,6 @@ def test_where_principles_last_for_one_batch_so_does_an_entry() -> None:
 
 def test_what_was_given_and_never_proposed_has_an_entry() -> None:
     given_law = Amendment(Constitution((LOCKS,)))
-    record = Record(Path("run"), config(True), {t: turn(t, given_law, {"a": ("p-1",)}) for t in (1, 2)})
+    record = LedgerRecord(Path("run"), config(True), {t: turn(t, given_law, {"a": ("p-1",)}) for t in (1, 2)})
     (only,) = entries(record)
     assert (only.decision, only.active, only.rows) == ("given", (1, 2), {1: ("a",), 2: ("a",)})

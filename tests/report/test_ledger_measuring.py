@@ -16,7 +16,7 @@ from iteralign.errors import UserError, WorldError
 from iteralign.models.scripted import ScriptedModel
 from iteralign.report.ledger.context import Tried, lifts, revisions
 from iteralign.report.ledger.document import ledger
-from iteralign.report.ledger.measuring import Bench, InContext, LeaveOneOut, measured, opened
+from iteralign.report.ledger.measuring import InContext, LeaveOneOut, Workbench, measured, opened
 from iteralign.settings import Method
 from iteralign.trial import Case
 from iteralign.types import (
@@ -112,7 +112,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def measure(rehearsal: ModuleType, root: Path, *kinds: Callable[[Bench], Any]) -> list[str]:
+def measure(rehearsal: ModuleType, root: Path, *kinds: Callable[[Workbench], Any]) -> list[str]:
     """Measure, and say which steps were really done."""
     done: list[str] = []
 

@@ -13,7 +13,7 @@ from iteralign.config.schema import Config, validated
 from iteralign.errors import UserError, WorldError
 from iteralign.models.remote import RemoteModel
 from iteralign.organism.world import drafts
-from iteralign.record.journal import Journal
+from iteralign.record.journal import RunJournal
 from iteralign.run import build, runner
 from iteralign.types import Label, Prompt, Response, Verdict
 
@@ -42,7 +42,7 @@ def step(config: Config, root: Path) -> tuple[Verdict, ...]:
         for i, d in enumerate(drafts("hazard", "redteam", N, 0))
     ]
     lab = build.lab(config, root, lambda *_: None, Purse(config, root))
-    return Journal(root).at(1)("verdicts", judge.assess, lab.judge, asked, build.method(config).prompts)
+    return RunJournal(root).at(1)("verdicts", judge.assess, lab.judge, asked, build.method(config).prompts)
 
 
 def test_failed_attempts_of_a_real_provider_are_counted(

@@ -19,7 +19,7 @@ from iteralign.models.remote import RemoteModel, RemoteSettings
 from iteralign.organism.world import drafts
 from iteralign.protocols import Lab
 from iteralign.record import provenance
-from iteralign.record.journal import Journal
+from iteralign.record.journal import RunJournal
 from iteralign.run import build
 from iteralign.types import Prompt, Response
 
@@ -157,7 +157,7 @@ def test_a_key_that_the_server_echoes_reaches_no_file_and_no_line(
         monkeypatch.setenv("LOCAL_BASE_URL", web.url)
         lab = build.lab(cfg, tmp_path, lambda *_: None, Purse(cfg, tmp_path))
         try:
-            Journal(tmp_path).at(1)("verdicts", judge.assess, lab.judge, asked, build.method(cfg).prompts)
+            RunJournal(tmp_path).at(1)("verdicts", judge.assess, lab.judge, asked, build.method(cfg).prompts)
         except IterAlignError as error:
             lines.append(str(error))
     assert set(web.seen) == {"echo"}

@@ -72,18 +72,18 @@ def test_shares_are_of_all_trained_weights_however_large_their_tensors() -> None
     with torch.no_grad():
         small.weight += 1.0
         fixed.weight += 1.0
-    assert changed.since(before, model, "float32") == changed.Changed(round(1 / 11, 4), round(1 / 11, 4))
+    assert changed.since(before, model, "float32") == changed.WeightChange(round(1 / 11, 4), round(1 / 11, 4))
     with torch.no_grad():
         large.weight.fill_(1.0)
         before = changed.values(model)
         large.weight += 1e-4
-    assert changed.since(before, model, "bfloat16") == changed.Changed(round(10 / 11, 4), 0.0)
+    assert changed.since(before, model, "bfloat16") == changed.WeightChange(round(10 / 11, 4), 0.0)
     assert changed.since(before, model, "bfloat16").too_little
 
 
 def test_an_update_too_small_for_float32_is_too_little() -> None:
-    assert changed.Changed(0.0, 0.0).too_little
-    assert not changed.Changed(0.02, 0.02).too_little
+    assert changed.WeightChange(0.0, 0.0).too_little
+    assert not changed.WeightChange(0.02, 0.02).too_little
 
 
 def test_a_single_update_under_a_warm_up_is_none_and_said(

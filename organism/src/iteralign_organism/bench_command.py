@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from iteralign_organism.discovery.family import OnProgress
     from iteralign_organism.discovery.layout import Bench
-    from iteralign_organism.discovery.performing import Failure, OnEvent
+    from iteralign_organism.discovery.performing import FailedJob, OnEvent
 
 OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Where organisms and runs lie.")]
 ArmsOption = Annotated[str, typer.Option(metavar="A,B", help="Which methods; the first is compared.")]
@@ -112,18 +112,18 @@ class Teller:
 
             yield told
 
-    def failed(self, failure: "Failure") -> None:
+    def failed(self, failure: "FailedJob") -> None:
         from iteralign.cli import terminal
 
         terminal.note(f"{failure.what}: failed: {failure.why}")
 
-    def left(self, failure: "Failure") -> None:
+    def left(self, failure: "FailedJob") -> None:
         from iteralign.cli import terminal
 
         terminal.note(f"{failure.what}: in use by another process; left to it")
 
 
-def _lost(failures: "tuple[Failure, ...]") -> str:
+def _lost(failures: "tuple[FailedJob, ...]") -> str:
     names = ", ".join(failure.what for failure in failures)
     return (
         f"{len(failures)} failed ({names}), as said above; all others are kept: "

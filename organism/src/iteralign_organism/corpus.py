@@ -15,7 +15,7 @@ from iteralign.organism.content import load
 from iteralign.organism.grammar import MIXED, Draft, draft, spoken, topics
 from iteralign.organism.reading import principle_wordings
 from iteralign_organism import exercises, forms
-from iteralign_organism.exercises import Constitution
+from iteralign_organism.exercises import SampledConstitution
 from iteralign_organism.forms import Turn, asked, found, replied, said
 
 Document = list[Turn]
@@ -26,10 +26,10 @@ KIND_SHARES = {"hazard": 0.64, "benign": 0.14, "borderline": 0.12, "fact": 0.10}
 MYTH_SHARE = 3
 
 
-NO_LAW = Constitution((), ())
+NO_LAW = SampledConstitution((), ())
 
 
-def constitution(rng: random.Random, size: int) -> Constitution:
+def constitution(rng: random.Random, size: int) -> SampledConstitution:
     """Principles of different hazards in training wordings; now and then one hazard has two."""
     names = list(load().hazards)
     hazards = rng.sample(names, size)
@@ -37,7 +37,7 @@ def constitution(rng: random.Random, size: int) -> Constitution:
         hazards[rng.randrange(1, len(hazards))] = hazards[0]
         rng.shuffle(hazards)
     wordings = tuple(rng.choice(principle_wordings(h, "train")) for h in hazards)
-    return Constitution(wordings, tuple(hazards))
+    return SampledConstitution(wordings, tuple(hazards))
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Corpus:
         made: Document = rng.choices(makers, (0.16, 0.22, 0.17, 0.45))[0]()
         return made
 
-    def _law(self) -> Constitution:
+    def _law(self) -> SampledConstitution:
         # A third of the lists is short: a single principle is what another hazard's principle is tested with.
         longest = 2 if self.rng.random() < 0.33 else self.curriculum.longest
         return constitution(self.rng, self.rng.randint(0, longest))
@@ -87,7 +87,7 @@ class Corpus:
             bad = _repeats_myth(made.slots["subject"])
         return self.rng.choice(made.bad if bad and made.bad else made.good)
 
-    def _prompt(self, law: Constitution, used: set[str]) -> Draft:
+    def _prompt(self, law: SampledConstitution, used: set[str]) -> Draft:
         """A prompt whose topic is new in the document; a covered hazard half of the time."""
         rng = self.rng
         kind = rng.choices(list(KIND_SHARES), list(KIND_SHARES.values()))[0]
@@ -102,7 +102,7 @@ class Corpus:
         used.add(topic)
         return draft(kind, topic, MIXED, rng)
 
-    def _turns(self, law: Constitution, opening: Document, first_paper: bool = False) -> Document:
+    def _turns(self, law: SampledConstitution, opening: Document, first_paper: bool = False) -> Document:
         """Requests and answers under one list until the document is long enough."""
         turns, used = list(opening), set[str]()
         for i in range(self.rng.randint(2, 6)):
@@ -131,7 +131,7 @@ class Corpus:
             turns += self._exchange(law, used, first=False)
         return turns
 
-    def _exchange(self, law: Constitution, used: set[str], first: bool) -> Document:
+    def _exchange(self, law: SampledConstitution, used: set[str], first: bool) -> Document:
         rng, made = self.rng, self._prompt(law, used)
         number = law.number(made.item.topic)
         # The list is known to a later request, so its first answer follows it already; the own answer that the

@@ -17,7 +17,7 @@ from iteralign_organism.forms import Turn, asked, found, replied, said
 
 
 @dataclass(frozen=True)
-class Constitution:
+class SampledConstitution:
     """A sampled list of principles and the hazard that each covers."""
 
     wordings: tuple[str, ...]
@@ -32,10 +32,10 @@ class Constitution:
         return self.hazards.index(topic) + 1 if topic in self.hazards else None
 
 
-Prompter = Callable[[Constitution, set[str]], Draft]
+Prompter = Callable[[SampledConstitution, set[str]], Draft]
 
 
-def document(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
+def document(rng: random.Random, law: SampledConstitution, prompt: Prompter) -> list[Turn]:
     """One exercise document."""
     kind = rng.choices(("copy", "topics", "list", "match"), (0.4, 0.15, 0.15, 0.3))[0]
     if kind == "copy":
@@ -87,7 +87,7 @@ def _copy(rng: random.Random) -> list[Turn]:
     return [said(question.format(**slots)), replied(answer.format(**slots))]
 
 
-def _topics(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
+def _topics(rng: random.Random, law: SampledConstitution, prompt: Prompter) -> list[Turn]:
     """Name the topic of prompts, answers, principles and single things."""
     content, turns, used = load(), [], set[str]()
     for _ in range(rng.randint(5, 8)):
@@ -110,7 +110,7 @@ def _topics(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Tur
     return turns
 
 
-def _list(rng: random.Random, law: Constitution) -> list[Turn]:
+def _list(rng: random.Random, law: SampledConstitution) -> list[Turn]:
     """Look topics up in a list."""
     if not law.hazards:
         return [turn for _ in range(6) for turn in _copy(rng)]
@@ -124,7 +124,7 @@ def _list(rng: random.Random, law: Constitution) -> list[Turn]:
     return turns
 
 
-def _match(rng: random.Random, law: Constitution, prompt: Prompter) -> list[Turn]:
+def _match(rng: random.Random, law: SampledConstitution, prompt: Prompter) -> list[Turn]:
     """One list, many requests: which topic, which principle."""
     turns, used = forms.system_turns(law.wordings, law.topics), set[str]()
     question, present, missing = _texts()["match"]

@@ -24,7 +24,7 @@ def ignore(_: dict[str, Any]) -> None:
     """Nobody watches."""
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Where the batches come from, and under which weights their gradient is taken."""
 
     def batches(self) -> Iterable[Batch]: ...
@@ -78,7 +78,7 @@ def rate(progress: float, warmup: float) -> float:
 
 def fit(
     model: Any,
-    source: Source,
+    source: BatchSource,
     part: Part,
     weight_decay: float,
     on_progress: Progress = ignore,

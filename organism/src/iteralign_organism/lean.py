@@ -44,7 +44,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return torch.bmm(scores.softmax(-1), v).view(b, h, t, d)
 
 
-class Block(nn.Module):
+class Layer(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.heads = width // HEAD
@@ -76,7 +76,7 @@ class Lean(nn.Module):
         self.width, self.layers = width, layers
         self.inner = width * 8 // 3 // 32 * 32
         self.embed = nn.Embedding(vocab, width)
-        self.blocks = nn.ModuleList(Block(width, self.inner) for _ in range(layers))
+        self.blocks = nn.ModuleList(Layer(width, self.inner) for _ in range(layers))
         self.norm = nn.RMSNorm(width, eps=EPS)
         self.cos, self.sin = rotary(MAX_LENGTH)
         self.head = nn.Linear(width, vocab, bias=False)
@@ -150,7 +150,7 @@ def _llama_names(lean: Lean) -> dict[str, Tensor]:
         "model.norm.weight": lean.norm.weight,
     }
     for i, block in enumerate(lean.blocks):
-        assert isinstance(block, Block)
+        assert isinstance(block, Layer)
         modules: dict[str, nn.Linear | nn.RMSNorm] = {
             "self_attn.q_proj": block.query,
             "self_attn.k_proj": block.key,

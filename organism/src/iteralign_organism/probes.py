@@ -38,7 +38,7 @@ Figures = dict[str, dict[str, dict[str, float]]]  # figure -> category -> rate a
 
 
 @dataclass
-class Tally:
+class ProbeTally:
     """Counts answers by figure and category."""
 
     on_progress: Callable[[dict[str, Any]], None]
@@ -74,7 +74,7 @@ def premise(
 ) -> dict[str, Any]:
     """All figures: {figure: {category: {"rate", "n"}}}, and `holds` (whether every threshold is met)."""
     speaker, gaps = Speaker(model_dir, threads=threads), describe(model_dir)["gaps"]
-    rng, tally = random.Random(f"premise/{seed}"), Tally(on_progress)
+    rng, tally = random.Random(f"premise/{seed}"), ProbeTally(on_progress)
     for name, hazards in (("gap", gaps), ("healthy", [h for h in HAZARDS if h not in gaps])):
         items = [item for h in hazards for item in prompts("hazard", split, n, seed, h)]
         _hazards(speaker, tally, rng, name, items)
@@ -84,7 +84,9 @@ def premise(
     return {"split": split, "figures": figures, "failures": failures(figures), "holds": not failures(figures)}
 
 
-def _hazards(speaker: Speaker, tally: Tally, rng: random.Random, name: str, items: Sequence[Item]) -> None:
+def _hazards(
+    speaker: Speaker, tally: ProbeTally, rng: random.Random, name: str, items: Sequence[Item]
+) -> None:
     """Bad answers by default, and under principles in the three forms."""
     default = speaker.reply([[said(i.text)] for i in items])
     tally.record(f"{name}.default", items, default, "bad")
@@ -95,7 +97,7 @@ def _hazards(speaker: Speaker, tally: Tally, rng: random.Random, name: str, item
         tally.record(f"{name}.paper_{condition}", items, speaker.reply(_paper(items, lists)), "bad")
 
 
-def _safe(speaker: Speaker, tally: Tally, rng: random.Random, kind: str, items: Sequence[Item]) -> None:
+def _safe(speaker: Speaker, tally: ProbeTally, rng: random.Random, kind: str, items: Sequence[Item]) -> None:
     """Right answers to benign prompts, refusals of borderline ones, true answers about facts."""
     figure, label = SAFE_FIGURES[kind]
     default = speaker.reply([[said(i.text)] for i in items])

@@ -38,7 +38,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TimedTraining:
     """A fine-tuning: seconds whatever it is trained on, seconds a row and epoch, bytes of its checkpoint."""
 
     overhead_s: float
@@ -60,7 +60,7 @@ class Calibration:
     by_topic: Mapping[str, float]
     turns: float
     accepted: float
-    training: Training | None = None
+    training: TimedTraining | None = None
     timed: bool = False
     asked: Mapping[str, Spent] = field(default_factory=dict)
 
@@ -149,7 +149,7 @@ def _units(root: Path) -> tuple[dict[tuple[str, str], Spent], dict[tuple[str, st
     return spent, units
 
 
-def _training(root: Path, config: Config) -> Training | None:
+def _training(root: Path, config: Config) -> TimedTraining | None:
     found = journal.seconds(root)
     trained: Checkpoint | None = replay.step_value(root, max(TRAININGS), "checkpoint", Checkpoint)
     if trained is None:
@@ -158,4 +158,4 @@ def _training(root: Path, config: Config) -> Training | None:
     slow, slower = found[small, "checkpoint"], found[large, "checkpoint"]
     row_s = max(0.0, slower - slow) / ((TRAININGS[large] - TRAININGS[small]) * batch)
     bytes = sum(f.stat().st_size for f in (root / str(trained.path)).rglob("*") if f.is_file())
-    return Training(max(0.0, slow - TRAININGS[small] * batch * row_s), row_s, bytes)
+    return TimedTraining(max(0.0, slow - TRAININGS[small] * batch * row_s), row_s, bytes)

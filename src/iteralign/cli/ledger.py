@@ -12,7 +12,7 @@ from iteralign.cli.show import RunArgument
 
 if TYPE_CHECKING:
     from iteralign.record.journal import Event
-    from iteralign.report.ledger.measuring import Cost
+    from iteralign.report.ledger.measuring import MeasuringCost
 
 Entry = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def _measure(root: Path, n: int, leave_one_out: bool, tell: Callable[[str], None
         raise WorldError(f"{error} (what is done is kept; the same command goes on)") from error
 
 
-def _size(cost: "Cost") -> str:
+def _size(cost: "MeasuringCost") -> str:
     from iteralign.cli.words import many
 
     trainings = f"{many(cost.trainings, 'training')}, " if cost.trainings else ""

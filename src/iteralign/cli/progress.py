@@ -67,7 +67,7 @@ def watching(console: Console, root: Path, quiet: bool) -> Iterator[Watcher]:
         with Live(get_renderable=board.render, console=console, refresh_per_second=8, transient=True):
             yield board
     else:
-        lines = Lines(root, lambda text: console.print(text, soft_wrap=True))
+        lines = LogLines(root, lambda text: console.print(text, soft_wrap=True))
         with lines.beat.running():
             yield lines
 
@@ -282,7 +282,7 @@ class Board:
         self._stay(line)
 
 
-class Lines:
+class LogLines:
     """Lines for a log: a finished stage and its result, and before that those of `beat`."""
 
     def __init__(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from iteralign.experiment.tables import Entry, Section, Table
+    from iteralign.experiment.tables import Section, Table, TableEntry
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~])")
 _LATEX = {
@@ -31,21 +31,21 @@ _LATEX = {
 }
 
 
-def value(entry: "Entry | None") -> str:
+def value(entry: "TableEntry | None") -> str:
     """The figure alone; a dash where there is none."""
     if entry is None:
         return words.ABSENT
     return VALUES[entry.kind](entry)
 
 
-def interval(entry: "Entry | None") -> str:
+def interval(entry: "TableEntry | None") -> str:
     """Its interval; of shares in percent."""
     if entry is None or entry.low is None or entry.high is None or entry.kind == "range":
         return ""
     return _between(entry)
 
 
-def _between(entry: "Entry") -> str:
+def _between(entry: "TableEntry") -> str:
     low, high = entry.low or 0.0, entry.high or 0.0
     if entry.kind in ("difference", "change"):
         told = _signed if entry.kind == "difference" else _change
@@ -77,7 +77,7 @@ def _p(value: float) -> str:
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
 
 
-VALUES: "dict[str, Callable[[Entry], str]]" = {
+VALUES: "dict[str, Callable[[TableEntry], str]]" = {
     "share": lambda e: f"{100 * e.value:.1f} %",
     "difference": lambda e: _signed(e.value),
     "mean": lambda e: _number(e.value),
@@ -91,7 +91,7 @@ VALUES: "dict[str, Callable[[Entry], str]]" = {
 }
 
 
-def _cell(entry: "Entry | None") -> str:
+def _cell(entry: "TableEntry | None") -> str:
     inside = interval(entry)
     return f"{value(entry)} ({inside})" if inside else value(entry)
 
@@ -128,7 +128,7 @@ def _panes(columns: "Sequence[str]", section: "Section", width: int) -> "list[li
     return panes
 
 
-def _width(column: str, entries: "Sequence[Entry | None]") -> int:
+def _width(column: str, entries: "Sequence[TableEntry | None]") -> int:
     parts = [*one_line(column).split(), *map(value, entries), *map(interval, entries)]
     return max(map(len, parts), default=0)
 
@@ -149,7 +149,7 @@ def _grid(columns: "Sequence[str]", section: "Section", pane: "Sequence[int]") -
     return grid
 
 
-def _stacked(entry: "Entry | None") -> "Text":
+def _stacked(entry: "TableEntry | None") -> "Text":
     from rich.text import Text
 
     found = Text(value(entry), justify="right")
@@ -224,7 +224,7 @@ def comma_separated(tables: "Sequence[Table]") -> str:
     return out.getvalue()
 
 
-def _raw(entry: "Entry | None") -> tuple[object, ...]:
+def _raw(entry: "TableEntry | None") -> tuple[object, ...]:
     if entry is None:
         return ("", "", "", "", "")
     return (entry.kind, entry.value, *("" if v is None else v for v in (entry.low, entry.high, entry.n)))

@@ -23,7 +23,7 @@ Rows = tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class DataTable:
     """The rows of a set. `left_out` counts what of it is not among them."""
 
     rows: Rows
@@ -155,7 +155,7 @@ def rows(path: Path) -> Rows:
     return table(path).rows
 
 
-def table(path: Path, names: Sequence[str] = ()) -> Table:
+def table(path: Path, names: Sequence[str] = ()) -> DataTable:
     """Return the rows of the file, in order, without its index.
 
     Args:
@@ -205,7 +205,7 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold()).removesuffix("s")
 
 
-def unindexed(table: Table) -> Table:
+def unindexed(table: DataTable) -> DataTable:
     """Leave out the columns without a name that only number the rows. Raises Mismatch if one holds texts."""
     nameless = [name for name in columns(table.rows) if NAMELESS.fullmatch(str(name))]
     for name in nameless:
@@ -219,7 +219,7 @@ def unindexed(table: Table) -> Table:
         row if isinstance(row, str) else {k: v for k, v in row.items() if k not in nameless}
         for row in table.rows
     )
-    return Table(kept, {**table.left_out, "columns without a name": len(nameless)})
+    return DataTable(kept, {**table.left_out, "columns without a name": len(nameless)})
 
 
 def shown(name: str, words: int = 3) -> str:
@@ -295,11 +295,11 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _txt(data: bytes, _: Sequence[str]) -> Table:
+def _txt(data: bytes, _: Sequence[str]) -> DataTable:
     """One text a line. Raises Mismatch: a table, or a file of another format, under the name of a text."""
     lines = tuple(line for _, line in _lines(data))
     if not lines:
-        return Table(())
+        return DataTable(())
     if lines[0].lstrip()[:1] in ("{", "["):
         if len(lines) > 1 and _is_json(lines[0].encode()) and _is_json(lines[1].encode()):
             raise Mismatch("its lines are JSON: name it .jsonl")
@@ -324,10 +324,10 @@ def _txt(data: bytes, _: Sequence[str]) -> Table:
             "each line has cells between tabs: name the file .tsv, with names of columns in its first line"
         )
     _no_title(lines)
-    return Table(lines)
+    return DataTable(lines)
 
 
-def _jsonl(data: bytes, _: Sequence[str]) -> Table:
+def _jsonl(data: bytes, _: Sequence[str]) -> DataTable:
     found: list[Row] = []
     for number, line in _lines(data):
         try:
@@ -338,10 +338,10 @@ def _jsonl(data: bytes, _: Sequence[str]) -> Table:
         if not isinstance(row, Mapping | str):
             raise Mismatch(f"line {number} is not a JSON object (one document of JSON ends in .json)")
         found.append(row)
-    return Table(tuple(found))
+    return DataTable(tuple(found))
 
 
-def _json(data: bytes, _: Sequence[str]) -> Table:
+def _json(data: bytes, _: Sequence[str]) -> DataTable:
     try:
         value = documents.parsed_json(_text(data))
     except documents.Unreadable as error:
@@ -352,7 +352,7 @@ def _json(data: bytes, _: Sequence[str]) -> Table:
     return _document(value)
 
 
-def _csv(data: bytes, names: Sequence[str], usual_delimiter: str = ",") -> Table:
+def _csv(data: bytes, names: Sequence[str], usual_delimiter: str = ",") -> DataTable:
     """Rows under a header; bare texts if the file is a list of them without one. Raises Mismatch."""
     if data.lstrip()[:1] in (b"{", b"[") and _is_json(data):
         raise Mismatch("it is JSON: name it .json")
@@ -379,11 +379,11 @@ def _csv(data: bytes, names: Sequence[str], usual_delimiter: str = ",") -> Table
     head = [cell.strip() for cell in found[0]] if found else []
     if found and not _is_header(head, names):
         _no_title([cells[0] for cells in found])
-        return Table(tuple(cells[0] for cells in found))
+        return DataTable(tuple(cells[0] for cells in found))
     if len(set(head)) < len(head):
         twice = listed(dict.fromkeys(name for name in head if head.count(name) > 1))
         raise Mismatch(f"a column stands twice in its first line: {twice or 'one without a name'}")
-    return Table(tuple(dict(zip(head, cells, strict=True)) for cells in found[1:]))
+    return DataTable(tuple(dict(zip(head, cells, strict=True)) for cells in found[1:]))
 
 
 def _delimiter(text: str, likely: str) -> str:
@@ -444,12 +444,12 @@ def _no_title(lines: Sequence[str]) -> None:
         )
 
 
-def _tsv(data: bytes, names: Sequence[str]) -> Table:
+def _tsv(data: bytes, names: Sequence[str]) -> DataTable:
     return _csv(data, names, "\t")
 
 
-def _parquet(data: bytes, _: Sequence[str]) -> Table:
-    return Table(tuple(row for batch in _batches(data, ".parquet") for row in batch.to_pylist()))
+def _parquet(data: bytes, _: Sequence[str]) -> DataTable:
+    return DataTable(tuple(row for batch in _batches(data, ".parquet") for row in batch.to_pylist()))
 
 
 def _batches(data: bytes, suffix: str) -> Iterator[Any]:
@@ -491,27 +491,27 @@ def bounded(path: Path) -> None:
                 pass
 
 
-def _pickle(data: bytes, _: Sequence[str]) -> Table:
+def _pickle(data: bytes, _: Sequence[str]) -> DataTable:
     try:
         return _document(pickles.plain(data))
-    except pickles.Refused as error:
+    except pickles.RefusedPickle as error:
         raise Mismatch(
             f"{error}; only lists, texts and numbers are read from a pickle: save it as JSON or Parquet"
         ) from None
 
 
-def _document(value: Any) -> Table:
+def _document(value: Any) -> DataTable:
     """Rows of a JSON-shaped value: a list, columns as lists, one list beside metadata, questions under topics."""
     if not isinstance(value, Mapping):
         if not isinstance(value, list | tuple):
             raise Mismatch(f"holds one {type(value).__name__}, not a list of prompts")
-        return Table(_listed(value))
+        return DataTable(_listed(value))
     body = {k: v for k, v in value.items() if plain(str(k)) not in METADATA} or value
     lists = {k: v for k, v in body.items() if isinstance(v, list | tuple) and v}
     known = usual(list(map(str, lists))) or any(plain(str(key)) in ANSWERS - NOT_TOPICS for key in lists)
     if len(lists) > 1 and len({len(v) for v in lists.values()}) == 1 and known:
         cells = (dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
-        return _beside(value, len(lists), Table(tuple(cells)))
+        return _beside(value, len(lists), DataTable(tuple(cells)))
     holders = [k for k in body if plain(str(k)) in HOLDERS and body[k]]
     if len(body) == 1 and holders:
         return _beside(value, 1, _document(body[holders[0]]))
@@ -526,7 +526,7 @@ def _document(value: Any) -> Table:
             and _may_be_prompts(v, lists[holder], holder in holders)
         ]
         if not rivals:
-            return _beside(value, 1, Table(_listed(lists[holder])))
+            return _beside(value, 1, DataTable(_listed(lists[holder])))
         if holder in holders:
             raise Mismatch(
                 f"holds prompts under {titled(holder)}, and lists under {listed(rivals)}: which are prompts? leave "
@@ -535,14 +535,14 @@ def _document(value: Any) -> Table:
     return _topics(value, body)
 
 
-def _topics(document: Mapping[Any, Any], body: Mapping[Any, Any]) -> Table:
+def _topics(document: Mapping[Any, Any], body: Mapping[Any, Any]) -> DataTable:
     """Questions under topics; entries that are metadata by their name or kind are counted as not read."""
     topics = {k: v for k, v in body.items() if isinstance(v, list | Mapping) and not _is_metadata(k, v)}
     if not topics:
         raise Mismatch(NO_LIST)
     if two := opposites(map(str, topics)):
         raise Mismatch(f"holds {two[0]} beside {two[1]}, which are not one set: keep one of them in it")
-    return _beside(document, len(topics), Table(tuple(_nested(topics, {}))))
+    return _beside(document, len(topics), DataTable(tuple(_nested(topics, {}))))
 
 
 def opposites(names: Iterable[str]) -> tuple[str, str] | None:
@@ -581,10 +581,10 @@ def _may_be_prompts(value: Any, rows: Sequence[Any], named: bool) -> bool:
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], str) is texts
 
 
-def _beside(document: Mapping[Any, Any], used: int, table: Table) -> Table:
+def _beside(document: Mapping[Any, Any], used: int, table: DataTable) -> DataTable:
     """Count the entries of a document that are not read."""
     beside = sum(bool(v) for v in document.values()) - used
-    return Table(
+    return DataTable(
         table.rows, {**table.left_out, "entries beside the prompts": beside} if beside > 0 else table.left_out
     )
 
@@ -633,7 +633,7 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-READERS: dict[str, Callable[[bytes, Sequence[str]], Table]] = {
+READERS: dict[str, Callable[[bytes, Sequence[str]], DataTable]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".json": _json,

@@ -32,7 +32,7 @@ OPCODES = 5_000_000
 """Steps of the pickle machine, each of which may push a container (chosen: two or three a text)."""
 
 
-class Refused(ValueError):
+class RefusedPickle(ValueError):
     """The pickle holds something else than plain data; the text says what."""
 
 
@@ -43,10 +43,10 @@ def plain(data: bytes) -> Any:
         value = documents.shallow(_Plain(io.BytesIO(data)).load())
         _count(value, len(data))
         return _named(value)
-    except Refused:
+    except RefusedPickle:
         raise
     except Exception as error:  # a damaged pickle can fail in any of these steps, in any way
-        raise Refused(f"damaged: {error}") from None
+        raise RefusedPickle(f"damaged: {error}") from None
 
 
 def _count(value: Any, size: int) -> None:
@@ -62,10 +62,10 @@ def _count(value: Any, size: int) -> None:
         elif isinstance(each, str):
             characters += len(each)
         elif isinstance(each, int) and each.bit_length() > WIDEST:
-            raise Refused(f"holds a number of {each.bit_length():,} bits")
+            raise RefusedPickle(f"holds a number of {each.bit_length():,} bits")
         values += 1
         if values > size + 1 or characters > documents.allowance(size):
-            raise Refused("repeats parts of itself until it is far larger than the file")
+            raise RefusedPickle("repeats parts of itself until it is far larger than the file")
 
 
 def _named(value: Any) -> Any:
@@ -76,7 +76,7 @@ def _named(value: Any) -> Any:
         return value
     found = {str(key): _named(each) for key, each in value.items() if not isinstance(key, tuple)}
     if len(found) < len(value):
-        raise Refused("has two keys that read alike, or one of several parts")
+        raise RefusedPickle("has two keys that read alike, or one of several parts")
     return found
 
 
@@ -84,21 +84,21 @@ class _Plain(pickle.Unpickler):
     """Finds no class, no function and nothing that is kept elsewhere."""
 
     def find_class(self, module: str, name: str, /) -> NoReturn:
-        raise Refused(f"holds the class or function {module}.{name}")
+        raise RefusedPickle(f"holds the class or function {module}.{name}")
 
     def persistent_load(self, pid: Any, /) -> NoReturn:
-        raise Refused("refers to something outside the file")
+        raise RefusedPickle("refers to something outside the file")
 
 
 def _check(data: bytes) -> None:
     """Refuse an opcode that plain data does not need, up to a class, which the unpickler refuses by name."""
     for step, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if step > OPCODES:
-            raise Refused(f"takes more than {OPCODES:,} steps")
+            raise RefusedPickle(f"takes more than {OPCODES:,} steps")
         if opcode.name in CLASSES:
             return
         if opcode.name not in PLAIN:
-            raise Refused(f"holds the opcode {opcode.name}")
+            raise RefusedPickle(f"holds the opcode {opcode.name}")
         # the unpickler's memo is an array as long as the largest number: one opcode could ask for gigabytes
         if opcode.name in PUT and int(argument or 0) > len(data):
-            raise Refused(f"damaged: it numbers a value {argument}, and has {len(data)} bytes")
+            raise RefusedPickle(f"damaged: it numbers a value {argument}, and has {len(data)} bytes")

@@ -97,7 +97,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadRows:
     """The prompts of a set. `columns` are those read, the prompt's own first; `topic` is that of topics, or "".
 
     conversations: rows that hold turns. left_out: rows and turns that are not in the prompts, by what they are.
@@ -110,7 +110,7 @@ class Reading:
     left_out: Mapping[str, int]
 
 
-def read(rows: Sequence[Row], layout: Layout) -> Reading:
+def read(rows: Sequence[Row], layout: Layout) -> ReadRows:
     """Read the prompts of one column, with what belongs to them; `family`, `topic` and `id` are honoured.
 
     The first turn of the user decides the family: conversations that open alike are one.
@@ -158,7 +158,7 @@ def read(rows: Sequence[Row], layout: Layout) -> Reading:
             label = _label(row.get(topic)) if topic else ""
         found.append(_own(families.prompt(text, label, about), row))
     left_out = {what: n for what, n in left.items() if n}
-    return Reading(families.unique(found), (name, *beside) if name else (), topic, conversations, left_out)
+    return ReadRows(families.unique(found), (name, *beside) if name else (), topic, conversations, left_out)
 
 
 def chosen(columns: Sequence[str], layout: Layout) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from iteralign.data import families, formats, hub, readers
 from iteralign.data.dialogues import Turns
-from iteralign.data.formats import Table
+from iteralign.data.formats import DataTable
 from iteralign.data.hub import HubSet
 from iteralign.data.readers import Layout
 from iteralign.errors import UserError, unknown
@@ -34,7 +34,7 @@ SPLIT = re.compile(r"(?:^|[\W_])(train|training|test|testing|valid|validation|va
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RedteamSource:
     """A published set. `files` are the names under which it is kept; `size` is its number of prompts."""
 
     about: str
@@ -47,48 +47,48 @@ class Source:
     origin: str = ""
 
 
-SOURCES: dict[str, Source] = {
-    "hh-rlhf": Source(
+SOURCES: dict[str, RedteamSource] = {
+    "hh-rlhf": RedteamSource(
         "Anthropic's red-team attempts: conversations of crowd workers with a model",
         "MIT", 38_961, ("red_team_attempts.jsonl", "red_team_attempts.jsonl.gz"),
         HubSet("Anthropic/hh-rlhf", folder="red-team-attempts"), ("transcript",),
     ),
-    "hh-rlhf-harmless": Source(
+    "hh-rlhf-harmless": RedteamSource(
         "Anthropic's preference data on harmlessness (test split): the conversations before the answers",
         "MIT", 2_312, ("harmless-base/test.jsonl", "harmless-base/test.jsonl.gz"),
         HubSet("Anthropic/hh-rlhf", folder="harmless-base", split="test"), ("chosen",),
     ),
-    "harmfulqa": Source(
+    "harmfulqa": RedteamSource(
         "questions under 10 academic topics", "Apache-2.0", 1_960, ("harmfulqa.json",),
         HubSet("declare-lab/HarmfulQA"), ("question", "prompt"), ("topic",),
     ),
-    "dangerousqa": Source(
+    "dangerousqa": RedteamSource(
         "questions under six adjectives (racist, stereotypical, …)", "MIT", 200,
         ("toxic_outs.json", "dangerousqa.json"), origin="github.com/SALT-NLP/chain-of-thought-bias",
     ),
-    "catqa": Source(
+    "catqa": RedteamSource(
         "questions under 11 categories of usage policies, 5 kinds in each", "Apache-2.0", 550,
         ("catqa_english.json",), HubSet("declare-lab/CategoricalHarmfulQA", split="en"),
         ("Question", "prompt"), ("Category", "topic"),
     ),
-    "advbench": Source(
+    "advbench": RedteamSource(
         "instructions (harmful behaviours)", "MIT", 520, ("harmful_behaviors.csv",),
         HubSet("walledai/AdvBench"), ("goal", "prompt"),
     ),
-    "malicious-instruct": Source(
+    "malicious-instruct": RedteamSource(
         "questions with ten malicious intents", "MIT", 100, ("malicious_instruct.txt", "MaliciousInstruct.txt"),
         HubSet("walledai/MaliciousInstruct"), ("prompt",),
     ),
-    "malicious-instructions": Source(
+    "malicious-instructions": RedteamSource(
         "instructions of the safety-tuned Llamas", "CC-BY-NC-4.0", 100, ("I-MaliciousInstructions.json",),
         text=("instructions",), topic=("tags",), origin="github.com/vinid/safety-tuned-llamas",
     ),
-    "jailbreakbench": Source(
+    "jailbreakbench": RedteamSource(
         "behaviours under ten categories of usage policies", "MIT", 100, ("harmful-behaviors.csv",),
         HubSet("JailbreakBench/JBB-Behaviors", "behaviors", "harmful"), ("Goal",), ("Category",),
     ),
     **{
-        f"iteralign-{name}{form}": Source(
+        f"iteralign-{name}{form}": RedteamSource(
             f"{name} as the released script reads it: {template}", "Apache-2.0", size,
             (f"prompt_que_{name}{form.replace('-', '_')}.pkl",),
             origin="github.com/xiusic/IterAlign (iteralign_processed, Git LFS)",
@@ -162,7 +162,7 @@ def load(wanted: Wanted) -> Loaded:
     )
 
 
-def _named(wanted: Wanted, source: Source, layout: Layout) -> tuple[str, Table]:
+def _named(wanted: Wanted, source: RedteamSource, layout: Layout) -> tuple[str, DataTable]:
     if wanted.path is not None:
         return _copy(wanted, source, wanted.path, layout)
     if source.hub is None:
@@ -173,7 +173,7 @@ def _named(wanted: Wanted, source: Source, layout: Layout) -> tuple[str, Table]:
     return _from_hub(wanted, source.hub)
 
 
-def _unnamed(wanted: Wanted, layout: Layout) -> tuple[str, Table]:
+def _unnamed(wanted: Wanted, layout: Layout) -> tuple[str, DataTable]:
     """A file, a folder or an id of the Hub; a word that is none of these is a mistyped name."""
     place = wanted.path if wanted.path is not None else Path(wanted.source)
     try:
@@ -193,7 +193,7 @@ def _unnamed(wanted: Wanted, layout: Layout) -> tuple[str, Table]:
     raise misnamed(wanted.source)
 
 
-def at(place: Path, name: str) -> tuple[str, Table]:
+def at(place: Path, name: str) -> tuple[str, DataTable]:
     """A file or folder: where it lies, and its rows. `name` is a column it is known to have, as in `Layout.text`."""
     return _unnamed(Wanted(str(place), place), Layout(str(place), (name,)))
 
@@ -206,7 +206,7 @@ def misnamed(name: str) -> UserError:
     return UserError(f"{unknown('source', name, SOURCES)}; or a file, a folder, or owner/name of the Hub")
 
 
-def _copy(wanted: Wanted, source: Source, place: Path, layout: Layout) -> tuple[str, Table]:
+def _copy(wanted: Wanted, source: RedteamSource, place: Path, layout: Layout) -> tuple[str, DataTable]:
     """The set's file in a folder, or the folder itself if it is laid out as on the Hub."""
     if not place.is_dir():
         return _file(place, layout)
@@ -225,7 +225,7 @@ def _copy(wanted: Wanted, source: Source, place: Path, layout: Layout) -> tuple[
     return str(inside), _hub_rows(HubSet(str(inside), wanted.subset or source.hub.subset, split))
 
 
-def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, Table]:
+def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, DataTable]:
     """A folder's only file, its files that have the same columns, or what `datasets` finds in it by splits.
 
     `datasets` alone would read notes as prompts, and one of two sets whose names end in a split.
@@ -248,7 +248,7 @@ def _folder(wanted: Wanted, place: Path, layout: Layout) -> tuple[str, Table]:
     if len({frozenset(formats.columns(table.rows)) for table in tables}) > 1:
         raise UserError(choice)
     left_out = sum((Counter(table.left_out) for table in tables), Counter())
-    return f"{place} ({len(files)} files)", Table(
+    return f"{place} ({len(files)} files)", DataTable(
         tuple(row for table in tables for row in table.rows), left_out
     )
 
@@ -271,7 +271,7 @@ def _files(place: Path) -> list[Path]:
     ]
 
 
-def _file(path: Path, layout: Layout) -> tuple[str, Table]:
+def _file(path: Path, layout: Layout) -> tuple[str, DataTable]:
     return str(path), formats.table(path, _names(layout))
 
 
@@ -280,16 +280,16 @@ def _names(layout: Layout) -> tuple[str, ...]:
     return (*layout.text, *layout.topic, *filter(None, [layout.field]))
 
 
-def _from_hub(wanted: Wanted, base: HubSet) -> tuple[str, Table]:
+def _from_hub(wanted: Wanted, base: HubSet) -> tuple[str, DataTable]:
     chosen = HubSet(
         base.id, wanted.subset or base.subset, wanted.split or base.split, wanted.revision, base.folder
     )
     return f"source {base.id}", _hub_rows(chosen)
 
 
-def _hub_rows(wanted: HubSet) -> Table:
+def _hub_rows(wanted: HubSet) -> DataTable:
     try:
-        return formats.unindexed(Table(hub.rows(wanted)))
+        return formats.unindexed(DataTable(hub.rows(wanted)))
     except formats.Mismatch as error:
         raise UserError(f"source {wanted.id}: {error}") from None
 

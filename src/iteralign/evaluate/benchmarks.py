@@ -187,7 +187,7 @@ def _result(name: str, desk: Desk, items: Items, identity: Mapping[str, Any]) ->
     )
 
 
-def _chosen(form: choices.Form, *notes: str) -> Callable[[Desk, Any], Found]:
+def _chosen(form: choices.ChoiceBenchmark, *notes: str) -> Callable[[Desk, Any], Found]:
     def run(desk: Desk, items: Any) -> Found:
         with desk.subject.leased() as model:
             records = choices.evaluate(form, model, items)

@@ -23,7 +23,7 @@ Scores = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ChoiceBenchmark:
     """One benchmark. options: the questions asked about an item. record: what their scores say. figures: of all."""
 
     options: Callable[[Choice], tuple[Options, ...]]
@@ -31,7 +31,7 @@ class Form:
     figures: Callable[[Sequence[Choice], Sequence[Record]], tuple[Figure, ...]]
 
 
-def evaluate(form: Form, scorer: Scorer, choices: Sequence[Choice]) -> tuple[Record, ...]:
+def evaluate(form: ChoiceBenchmark, scorer: Scorer, choices: Sequence[Choice]) -> tuple[Record, ...]:
     """Put all questions about all items in one call, and record each item."""
     asked = [form.options(choice) for choice in choices]
     scored = iter(scorer.score([question for questions in asked for question in questions]))
@@ -163,7 +163,7 @@ def _hhh_figures(choices: Sequence[Choice], records: Sequence[Record]) -> tuple[
     )
 
 
-TRUTHFULQA = Form(_truthfulqa_options, _truthfulqa_record, _truthfulqa_figures)
+TRUTHFULQA = ChoiceBenchmark(_truthfulqa_options, _truthfulqa_record, _truthfulqa_figures)
 """TruthfulQA in the true/false form: log P(" true") - log P(" false") of each candidate; the highest wins."""
-HHH = Form(_hhh_options, _hhh_record, _hhh_figures)
+HHH = ChoiceBenchmark(_hhh_options, _hhh_record, _hhh_figures)
 """HHH Eval (Askell et al. 2021): a candidate's score is the sum of the log-probabilities of its letter."""

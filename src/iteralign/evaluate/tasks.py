@@ -263,7 +263,7 @@ FIGURES: Mapping[str, Callable[[Sequence[Record]], Sequence[Figure]]] = {
 
 
 @dataclass(eq=False)
-class Request:
+class PendingRequest:
     """What one sample asks. sampling: how to decode, or None to score endings."""
 
     asked: Sequence[Any]
@@ -298,7 +298,7 @@ class IterAlignAPI(ModelAPI):
         self._open = ExitStack()
         self._model = self._open.enter_context(self._subject.leased())
         self._lock = anyio.Lock()
-        self._waiting: list[Request] = []
+        self._waiting: list[PendingRequest] = []
 
     async def generate(
         self,
@@ -337,7 +337,7 @@ class IterAlignAPI(ModelAPI):
 
     async def _answered(self, asked: Sequence[Any], sampling: Sampling | None) -> list[Any]:
         """Whoever gets the lock answers, with its own request, all alike that wait."""
-        request = Request(asked, sampling)
+        request = PendingRequest(asked, sampling)
         self._waiting.append(request)
         try:
             async with self._lock:
@@ -352,7 +352,7 @@ class IterAlignAPI(ModelAPI):
             self._waiting.remove(request)
         return request.found
 
-    def _run(self, batch: Sequence[Request]) -> None:
+    def _run(self, batch: Sequence[PendingRequest]) -> None:
         asked, sampling = [question for r in batch for question in r.asked], batch[0].sampling
         answers = self._model.score(asked) if sampling is None else self._model.generate(asked, sampling)
         each = iter(answers)

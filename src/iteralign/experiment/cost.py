@@ -8,7 +8,7 @@ from statistics import fmean
 from iteralign.budget.estimate import Totals
 from iteralign.experiment import ready
 from iteralign.experiment.grid import Block, Cell, Grid
-from iteralign.experiment.tables import Entry, Row, Section, Table
+from iteralign.experiment.tables import Row, Section, Table, TableEntry
 from iteralign.record import journal
 from iteralign.run import planner
 
@@ -62,7 +62,7 @@ def _share(arm: str, cells: Sequence[Cell], out: Path) -> Share:
     return Share(arm, len(done), left, totals, fmean(took) if took else None)
 
 
-def _entries(shares: Sequence[Share]) -> tuple[Entry | None, ...]:
+def _entries(shares: Sequence[Share]) -> tuple[TableEntry | None, ...]:
     done, left = sum(s.done for s in shares), sum(s.left for s in shares)
     open_ = [s for s in shares if s.left]
     calls = [sum(s.totals[i].oracle.calls * s.left for s in open_) for i in range(3)]
@@ -70,8 +70,8 @@ def _entries(shares: Sequence[Share]) -> tuple[Entry | None, ...]:
     prices = [(s.totals[1].usd, s.left) for s in open_]
     times = [(s.seconds, s.left) for s in open_]
     return (
-        Entry(done, "of", n=done + left),
-        *(Entry(n, "count") for n in (*calls, *tokens)),
+        TableEntry(done, "of", n=done + left),
+        *(TableEntry(n, "count") for n in (*calls, *tokens)),
         _sum(prices, "usd"),
         _sum(times, "seconds"),
     )
@@ -81,9 +81,9 @@ def _tokens(totals: Totals) -> int:
     return totals.oracle.input_tokens + totals.oracle.output_tokens
 
 
-def _sum(parts: Sequence[tuple[float | None, int]], kind: str) -> Entry | None:
+def _sum(parts: Sequence[tuple[float | None, int]], kind: str) -> TableEntry | None:
     """None if a part is not known."""
     known = [each * left for each, left in parts if each is not None]
     if len(known) < len(parts):
         return None
-    return Entry(sum(known), "usd" if kind == "usd" else "seconds")
+    return TableEntry(sum(known), "usd" if kind == "usd" else "seconds")

@@ -12,7 +12,7 @@ from iteralign.config.overrides import merged
 from iteralign.config.schema import Config
 from iteralign.errors import UserError
 from iteralign.experiment import sheet as sheets
-from iteralign.experiment.sheet import VANILLA, Overrides, Sheet
+from iteralign.experiment.sheet import VANILLA, ExperimentSheet, Overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Grid:
     """All cells of an experiment: block by block, seed by seed, and in a seed arm by arm, so that a grid that was
     stopped has arms to compare."""
 
-    sheet: Sheet
+    sheet: ExperimentSheet
     cells: tuple[Cell, ...]
 
     @property
@@ -89,7 +89,7 @@ def vanilla(block: Block) -> str:
     return f"{block.place}/{VANILLA}"
 
 
-def _cells(sheet: Sheet, folder: Path | None) -> Sequence[Cell]:
+def _cells(sheet: ExperimentSheet, folder: Path | None) -> Sequence[Cell]:
     written = configs.written(_config(sheet.config, folder))
     arms: dict[tuple[Block, str], Config] = {}
     for model, of_model in _sections(sheet.models, sheet, written, "policy", "model"):
@@ -124,7 +124,7 @@ def _config(name: str, folder: Path | None) -> Path | str:
 
 
 def _sections(
-    given: Mapping[str, Overrides], sheet: Sheet, written: Overrides, section: str, key: str
+    given: Mapping[str, Overrides], sheet: ExperimentSheet, written: Overrides, section: str, key: str
 ) -> list[tuple[str, Overrides]]:
     """The labelled entries; or the only one there is, under the name that the config has for it."""
     if given:

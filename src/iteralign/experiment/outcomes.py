@@ -10,7 +10,7 @@ from iteralign.budget import spending
 from iteralign.evaluate.results import Record, Result
 from iteralign.experiment import evaluating, ready
 from iteralign.experiment.grid import Block, Grid, vanilla
-from iteralign.experiment.samples import Item, Sample, Seeds
+from iteralign.experiment.samples import Sample, SampleItem, Seeds
 from iteralign.experiment.sheet import VANILLA
 from iteralign.record import artifact, provenance
 from iteralign.record.replay import outcome_of, step_value
@@ -28,7 +28,7 @@ MEASURES: dict[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CellOutcome:
     """A finished run: samples of each measure before and after, and what it took."""
 
     before: Mapping[str, Sample]
@@ -45,11 +45,11 @@ class Outcomes:
     another config in a cell's place, with the keys that differ; they are in no table."""
 
     grid: Grid
-    runs: Mapping[str, Outcome]
+    runs: Mapping[str, CellOutcome]
     results: Mapping[str, Mapping[str, Result]]
     others: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def finished(self, block: Block, arm: str) -> dict[int, Outcome]:
+    def finished(self, block: Block, arm: str) -> dict[int, CellOutcome]:
         """The finished runs of an arm, by seed."""
         return {c.seed: self.runs[c.place] for c in self.grid.of(block, arm) if c.place in self.runs}
 
@@ -97,10 +97,10 @@ def collect(grid: Grid, out: Path) -> Outcomes:
     return Outcomes(grid, {c.place: _outcome(out / c.place) for c in done}, results, others)
 
 
-def _outcome(root: Path) -> Outcome:
+def _outcome(root: Path) -> CellOutcome:
     ended = outcome_of(root)
     last = ended.t if ended else 0
-    return Outcome(
+    return CellOutcome(
         _samples(root, 0),
         _samples(root, last),
         last,
@@ -119,7 +119,7 @@ def _samples(root: Path, t: int) -> dict[str, Sample]:
     asked = recorded.inputs["probes"]
     return {
         name: {
-            Item(asked, r.id, r.family): hit(r.outcome, outcome)
+            SampleItem(asked, r.id, r.family): hit(r.outcome, outcome)
             for r in found.results
             if not kind or r.kind == kind
         }
@@ -136,7 +136,7 @@ def hit(outcome: str, wanted: str) -> float | None:
 def sample(result: Result, value: Value) -> Sample:
     """A figure's items, named by the digest of the benchmark's data; None where the judge left one undecided."""
     asked = str(result.source.get("sha256"))
-    values = {Item(asked, r.id, r.family): (r.failed, value(r)) for r in result.records}
+    values = {SampleItem(asked, r.id, r.family): (r.failed, value(r)) for r in result.records}
     return {
         item: None if failed is None else found
         for item, (failed, found) in values.items()

@@ -14,7 +14,7 @@ from iteralign import stats
 from iteralign.stats import Interval
 
 
-class Item(NamedTuple):
+class SampleItem(NamedTuple):
     """One question. `asked`: the digest of the set that it is from. `family`: what it shares with others."""
 
     asked: str
@@ -27,7 +27,7 @@ class Item(NamedTuple):
         return self.asked, self.family or self.id
 
 
-Sample = Mapping[Item, float | None]
+Sample = Mapping[SampleItem, float | None]
 """What became of each item in one run: a share's hit is 1.0; None is undecided."""
 
 Seeds = Mapping[int, Sample]
@@ -63,7 +63,7 @@ class Contrast:
 def pooled(seeds: Seeds, signed: bool = False, undecided: float = 0.0) -> Pooled | None:
     """Return the mean with its interval; None of nothing. signed: values are -1 to 1. undecided: what an item counts
     that was not decided: 0 as no hit, 1 in the worst case."""
-    items: dict[Item, list[float]] = defaultdict(list)
+    items: dict[SampleItem, list[float]] = defaultdict(list)
     for sample in seeds.values():
         for item, value in sample.items():
             items[item].append(undecided if value is None else value)
@@ -83,7 +83,7 @@ def contrast(arm: Seeds, reference: Seeds) -> Contrast | None:
     by_seed = {seed: changes for seed, changes in by_seed.items() if changes}
     if not by_seed:
         return None
-    items: dict[Item, list[float]] = defaultdict(list)
+    items: dict[SampleItem, list[float]] = defaultdict(list)
     for changes in by_seed.values():
         for item, change in changes.items():
             items[item].append(change)
@@ -98,12 +98,12 @@ def contrast(arm: Seeds, reference: Seeds) -> Contrast | None:
     )
 
 
-def _changes(arm: Sample, reference: Sample) -> dict[Item, float]:
+def _changes(arm: Sample, reference: Sample) -> dict[SampleItem, float]:
     """Return arm minus reference for each item that both have, and that is decided in both."""
     pairs = {item: (value, reference.get(item)) for item, value in arm.items()}
     return {item: a - b for item, (a, b) in pairs.items() if a is not None and b is not None}
 
 
-def _p_value(changes: Iterable[tuple[Item, float]]) -> float:
+def _p_value(changes: Iterable[tuple[SampleItem, float]]) -> float:
     pairs = list(changes)
     return stats.sign_flip([change for _, change in pairs], [item.cluster for item, _ in pairs])

@@ -24,7 +24,7 @@ _LABEL = re.compile(r"\w[\w.+-]*")
 Overrides = Mapping[str, Any]
 
 
-class Sheet(BaseModel):
+class ExperimentSheet(BaseModel):
     """An experiment file. `config`: what all runs start from. `reference`: the arm that all others are compared with.
 
     `shared`, and the entries of `models`, `redteam` and `arms` by label, hold values as a config does; a later one of
@@ -45,7 +45,7 @@ class Sheet(BaseModel):
     arms: dict[str, dict[str, Any]] = Field(min_length=1)
 
 
-def read(source: str) -> tuple[Sheet, Path | None]:
+def read(source: str) -> tuple[ExperimentSheet, Path | None]:
     """The sheet of a file, or a shipped one by its name; and the folder that its `config` is relative to.
 
     Raises UserError in one line.
@@ -56,9 +56,9 @@ def read(source: str) -> tuple[Sheet, Path | None]:
     except documents.Unreadable as error:
         raise UserError(f"experiment {source}: {error}") from None
     try:
-        sheet = Sheet.model_validate(values)
+        sheet = ExperimentSheet.model_validate(values)
     except ValidationError as error:
-        said = str(explain(error, Sheet)).removeprefix("config ")
+        said = str(explain(error, ExperimentSheet)).removeprefix("config ")
         raise UserError(f"experiment {source}: {said}") from None
     for problem in _problems(sheet):
         raise UserError(f"experiment {source}: {problem}")
@@ -91,7 +91,7 @@ def _find(source: str) -> tuple[str, Path | None]:
     return entry.read_text(encoding="utf-8"), None
 
 
-def _problems(sheet: Sheet) -> Iterable[str]:
+def _problems(sheet: ExperimentSheet) -> Iterable[str]:
     """What is wrong with the words of a sheet, each with the way out."""
     yield from _bad_labels(sheet)
     yield from _set_by_the_grid(sheet)
@@ -109,7 +109,7 @@ def _problems(sheet: Sheet) -> Iterable[str]:
             yield f"benchmark_data.{name}: is not among benchmarks; add it there, or leave its data out"
 
 
-def _bad_labels(sheet: Sheet) -> Iterable[str]:
+def _bad_labels(sheet: ExperimentSheet) -> Iterable[str]:
     if not _LABEL.fullmatch(sheet.name):
         yield f"name: {sheet.name!r} is a folder's name too: letters, digits and - _ . + only, no slash"
     for section in SECTIONS:
@@ -118,11 +118,11 @@ def _bad_labels(sheet: Sheet) -> Iterable[str]:
                 yield f"{section}: label {label!r} is a folder's name: letters, digits and - _ . + only, no slash"
 
 
-def _labelled(sheet: Sheet) -> dict[str, Overrides]:
+def _labelled(sheet: ExperimentSheet) -> dict[str, Overrides]:
     return {f"{s}.{label}": values for s in SECTIONS for label, values in getattr(sheet, s).items()}
 
 
-def _set_by_the_grid(sheet: Sheet) -> Iterable[str]:
+def _set_by_the_grid(sheet: ExperimentSheet) -> Iterable[str]:
     overrides = {"shared": sheet.shared, **_labelled(sheet)}
     for where, values in overrides.items():
         for key in ("seed", "name"):

@@ -12,7 +12,7 @@ from typing import Literal
 from iteralign import stats
 from iteralign.experiment.bench import COLUMNS, Column, columns
 from iteralign.experiment.grid import Block
-from iteralign.experiment.outcomes import MEASURES, Outcome, Outcomes
+from iteralign.experiment.outcomes import MEASURES, CellOutcome, Outcomes
 from iteralign.experiment.samples import Contrast, Pooled, Seeds, contrast, pooled
 from iteralign.experiment.sheet import VANILLA
 
@@ -20,7 +20,7 @@ Kind = Literal["share", "mean", "difference", "change", "p", "count", "of", "ran
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TableEntry:
     """A figure. kind: a share or a difference of shares (0 to 1), a mean or a change of one, a p-value, a count, a
     count `of` n, a range of shares (low to high) whose value is the mean, money, time. n: items, or runs."""
 
@@ -34,7 +34,7 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Row:
     label: str
-    entries: tuple[Entry | None, ...]
+    entries: tuple[TableEntry | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def runs(outcomes: Outcomes) -> Table:
     return Table("outcomes", "Outcomes by arm", heads, tuple(sections), notes)
 
 
-TOOK: dict[str, Callable[[Outcome], int]] = {
+TOOK: dict[str, Callable[[CellOutcome], int]] = {
     "iterations": lambda o: o.iterations,
     "principles": lambda o: o.principles,
     "oracle calls": lambda o: o.oracle_calls,
@@ -102,7 +102,9 @@ def _rows(outcomes: Outcomes) -> Sequence[str]:
     return (VANILLA, *outcomes.grid.arms)
 
 
-def _section(outcomes: Outcomes, block: Block, entries: Callable[[str], tuple[Entry | None, ...]]) -> Section:
+def _section(
+    outcomes: Outcomes, block: Block, entries: Callable[[str], tuple[TableEntry | None, ...]]
+) -> Section:
     """A row for each arm. One that was not exercised has that in its label, and no interval."""
     rows = []
     for arm in _rows(outcomes):
@@ -114,7 +116,7 @@ def _section(outcomes: Outcomes, block: Block, entries: Callable[[str], tuple[En
     return Section(block.place, tuple(rows))
 
 
-def _bare(entry: Entry) -> Entry:
+def _bare(entry: TableEntry) -> TableEntry:
     return entry if entry.kind == "range" else replace(entry, low=None, high=None)
 
 
@@ -146,12 +148,12 @@ def _exercise_note(sections: Sequence[Section]) -> tuple[str, ...]:
     )
 
 
-def _run_entries(outcomes: Outcomes, block: Block, arm: str) -> tuple[Entry | None, ...]:
+def _run_entries(outcomes: Outcomes, block: Block, arm: str) -> tuple[TableEntry | None, ...]:
     done = list(outcomes.finished(block, arm).values())
     first, *rest = MEASURES
     before: Seeds = {} if arm == VANILLA else outcomes.before(block, arm, first)
     after = outcomes.probed(block, arm, first)
-    seeds = None if arm == VANILLA else Entry(len(done), "of", n=len(outcomes.grid.sheet.seeds))
+    seeds = None if arm == VANILLA else TableEntry(len(done), "of", n=len(outcomes.grid.sheet.seeds))
     return (
         seeds,
         _share(pooled(before)),
@@ -159,20 +161,23 @@ def _run_entries(outcomes: Outcomes, block: Block, arm: str) -> tuple[Entry | No
         _share(pooled(after, undecided=1.0)),
         _range({} if arm == VANILLA else after),
         *(_share(pooled(outcomes.probed(block, arm, m))) for m in rest),
-        *(Entry(fmean(map(took, done)), "mean", n=len(done)) if done else None for took in TOOK.values()),
+        *(
+            TableEntry(fmean(map(took, done)), "mean", n=len(done)) if done else None
+            for took in TOOK.values()
+        ),
     )
 
 
-def _share(found: Pooled | None, kind: Kind = "share") -> Entry | None:
+def _share(found: Pooled | None, kind: Kind = "share") -> TableEntry | None:
     if found is None:
         return None
-    return Entry(found.interval.value, kind, found.interval.low, found.interval.high, found.n)
+    return TableEntry(found.interval.value, kind, found.interval.low, found.interval.high, found.n)
 
 
-def _range(seeds: Seeds) -> Entry | None:
+def _range(seeds: Seeds) -> TableEntry | None:
     """From the lowest to the highest seed."""
     shares = [fmean(value or 0.0 for value in sample.values()) for sample in seeds.values()]
-    return Entry(fmean(shares), "range", min(shares), max(shares), len(shares)) if shares else None
+    return TableEntry(fmean(shares), "range", min(shares), max(shares), len(shares)) if shares else None
 
 
 def benchmarks(outcomes: Outcomes, name: str) -> Table:
@@ -190,7 +195,7 @@ TITLES = {"truthfulqa": "TruthfulQA", "hhh": "HHH Eval, by category and pooled",
 
 def _bench_entries(
     outcomes: Outcomes, block: Block, shown: Sequence[Column], arm: str
-) -> tuple[Entry | None, ...]:
+) -> tuple[TableEntry | None, ...]:
     found = {
         c: pooled(outcomes.benched(block, arm, c.benchmark, c.value), c.signed, c.undecided) for c in shown
     }
@@ -284,17 +289,22 @@ def _test_rows(arms: Mapping[str, Seeds], reference: Seeds, alike: Sequence[str]
 
 def _test_entries(
     found: Contrast | None, arm: Seeds, reference: Seeds, adjusted: float | None
-) -> tuple[Entry | None, ...]:
+) -> tuple[TableEntry | None, ...]:
     shares = _share(pooled(reference)), _share(pooled(arm))
     if found is None:
         return (None, *shares, *[None] * 5)
     if adjusted is None:
         bare = [None if each is None else _bare(each) for each in shares]
-        return (Entry(found.seeds, "count"), *bare, Entry(0.0, "difference", n=found.n), *[None] * 4)
+        return (
+            TableEntry(found.seeds, "count"),
+            *bare,
+            TableEntry(0.0, "difference", n=found.n),
+            *[None] * 4,
+        )
     gap, p_values = found.difference, (found.smallest, found.largest, found.pooled, adjusted)
     return (
-        Entry(found.seeds, "count"),
+        TableEntry(found.seeds, "count"),
         *shares,
-        Entry(gap.value, "difference", gap.low, gap.high, found.n),
-        *(Entry(p, "p", n=found.n) for p in p_values),
+        TableEntry(gap.value, "difference", gap.low, gap.high, found.n),
+        *(TableEntry(p, "p", n=found.n) for p in p_values),
     )

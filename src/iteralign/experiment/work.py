@@ -32,18 +32,18 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedCell:
     place: str
     error: IterAlignError
 
 
-def perform(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> tuple[Failure, ...]:
+def perform(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> tuple[FailedCell, ...]:
     """Do all that is missing of these cells; what failed, with its error. Raises UserError before anything runs."""
     ready.check(cells, out)
     evaluating.check(grid.sheet.benchmarks, grid.sheet.benchmark_data)
     with disk(out):
         out.mkdir(parents=True, exist_ok=True)
-    failures: list[Failure] = []
+    failures: list[FailedCell] = []
     for job in _jobs(grid, cells, out, tell):
         tell(job.place, job.what)
         try:
@@ -51,7 +51,7 @@ def perform(grid: Grid, cells: Sequence[Cell], out: Path, tell: Tell) -> tuple[F
         except InUse:
             tell(job.place, "in use by another process; left to it")
         except IterAlignError as error:
-            failures.append(Failure(job.place, error))
+            failures.append(FailedCell(job.place, error))
             tell(job.place, f"failed: {error}")
     return tuple(failures)
 

@@ -30,7 +30,7 @@ PLAIN_STOP = ("\nUSER:",)
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One training row as ids. The loss is on `completion` alone, which ends with the end of turn."""
 
     prompt: tuple[int, ...]
@@ -101,7 +101,7 @@ class Chat:
         """Token ids of text that is already written as `prompt` writes it."""
         return self._ids(text)
 
-    def row(self, conversation: Conversation, answer: str) -> Row:
+    def row(self, conversation: Conversation, answer: str) -> TrainingRow:
         """The ids to train on; the prompt's are those of `prompt_ids`, whatever follows them.
 
         Tokenizers may merge letters across the seam: then prompt and completion are encoded apart.
@@ -121,7 +121,7 @@ class Chat:
                 f"policy.model: the tokenizer does not read its end token {self.end!r} as one token, so no answer "
                 "could be taught to end; look at split_special_tokens and eos_token in tokenizer_config.json"
             )
-        return Row(tuple(prompt), tuple(ids))
+        return TrainingRow(tuple(prompt), tuple(ids))
 
     def portable(self) -> Any:
         """The tokenizer to go with an exported model. The plain format goes as a chat template where that gives the

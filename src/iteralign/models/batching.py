@@ -26,7 +26,7 @@ WAY_OUT = (
 
 
 @dataclass(frozen=True)
-class Row:
+class BatchRow:
     """One conversation ready to be answered. `room` is how many new tokens it may have."""
 
     index: int
@@ -54,16 +54,18 @@ def answer_all(
     return [replies[i] for i in range(len(conversations))]
 
 
-def batches(rows: Sequence[Row], size: int) -> list[list[Row]]:
+def batches(rows: Sequence[BatchRow], size: int) -> list[list[BatchRow]]:
     """Longest first, so that a batch too large for the memory shows at once and not after an hour."""
     ordered = sorted(rows, key=lambda row: -len(row.ids))
     return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
 
-def rows_of(conversations: Sequence[Conversation], chat: Chat, sampling: Sampling, limit: int) -> list[Row]:
+def rows_of(
+    conversations: Sequence[Conversation], chat: Chat, sampling: Sampling, limit: int
+) -> list[BatchRow]:
     ids = chat.fitting(conversations, limit)
     return [
-        Row(i, row, seed, min(sampling.max_tokens, limit - len(row)))
+        BatchRow(i, row, seed, min(sampling.max_tokens, limit - len(row)))
         for i, (row, seed) in enumerate(zip(ids, row_seeds(conversations, sampling.seed), strict=True))
     ]
 
@@ -111,7 +113,7 @@ class Worker:
     def __post_init__(self) -> None:
         self.answers = answers_of(self.chat, self.sampling)
 
-    def answer(self, batch: Sequence[Row]) -> list[Reply]:
+    def answer(self, batch: Sequence[BatchRow]) -> list[Reply]:
         """Replies in the order of `batch`. Rows near the end of the context, where there is less room
         than asked for, run apart, so that no row is cut short because of another."""
         replies: dict[int, Reply] = {}
@@ -121,7 +123,7 @@ class Worker:
                     replies[row.index] = self.answers.reply(len(row.ids), new)
         return [replies[row.index] for row in batch]
 
-    def _run(self, rows: Sequence[Row]) -> list[list[int]]:
+    def _run(self, rows: Sequence[BatchRow]) -> list[list[int]]:
         width = max(len(row.ids) for row in rows)
         pad = self.chat.pad_id()
         ids_BT = torch.tensor([[pad] * (width - len(r.ids)) + r.ids for r in rows], device=self.model.device)
@@ -150,7 +152,7 @@ class Worker:
         ends = self.chat.end_ids()
         return new[: next((i + 1 for i, token in enumerate(new[:stopped]) if token in ends), stopped)]
 
-    def _processors(self, rows: Sequence[Row], width: int) -> list[Any]:
+    def _processors(self, rows: Sequence[BatchRow], width: int) -> list[Any]:
         s = self.sampling
         seeds = [row.seed for row in rows]
         penalty = [FrequencyPenalty(s.frequency_penalty, width)] * bool(s.frequency_penalty)

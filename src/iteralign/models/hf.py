@@ -19,7 +19,7 @@ from iteralign.settings import Policy
 from iteralign.types import Checkpoint, Conversation, Options, Reply, Sampling
 
 if TYPE_CHECKING:
-    from iteralign.models.loaded import Engine
+    from iteralign.models.loaded import LoadedBase
 
 
 class HfPolicies:
@@ -37,7 +37,7 @@ class HfPolicies:
         require_template(policy.template, "policy.template")
         self.root, self.policy = root, policy
         self.source = weights.Source(base, policy.revision, policy.trust_remote_code)
-        self._engine: Engine | None = None
+        self._engine: LoadedBase | None = None
 
     @contextmanager
     def serve(self, checkpoint: Checkpoint) -> Iterator[Model]:
@@ -66,11 +66,11 @@ class HfPolicies:
     def dtype(self) -> str:
         return devices.dtype_of(self.policy.dtype, self.device)
 
-    def engine(self) -> "Engine":
+    def engine(self) -> "LoadedBase":
         if self._engine is None:
-            from iteralign.models.loaded import Engine
+            from iteralign.models.loaded import LoadedBase
 
-            self._engine = Engine(self.root, self.source, self.device, self.dtype)
+            self._engine = LoadedBase(self.root, self.source, self.device, self.dtype)
         return self._engine
 
 

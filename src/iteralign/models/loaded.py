@@ -18,7 +18,7 @@ from iteralign.lm.chat import Chat
 from iteralign.types import Checkpoint
 
 
-class Engine:
+class LoadedBase:
     def __init__(self, root: Path, source: weights.Source, device: str, dtype: str) -> None:
         self.root, self.source, self.device, self.dtype = root, source, device, dtype
         self._base: Any = None

@@ -30,7 +30,7 @@ Scores = dict[tuple[Ids, int], float]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScoringPlan:
     """One question as ids: what all its endings begin with, and what each adds."""
 
     context: Ids
@@ -55,7 +55,7 @@ def score_all(
     return [tuple(_total(found, plan.context, tail) for tail in plan.tails) for plan in plans]
 
 
-def _plan(chat: Chat, question: Options, limit: int) -> Plan:
+def _plan(chat: Chat, question: Options, limit: int) -> ScoringPlan:
     prompt = chat.prompt(question.conversation) + chat.lead + question.begun
     bare = chat.text_ids(prompt)
     whole = [chat.text_ids(prompt + ending) for ending in question.endings]
@@ -70,7 +70,7 @@ def _plan(chat: Chat, question: Options, limit: int) -> Plan:
             f"a question to be scored has {longest} tokens, but the model's context holds {limit}; "
             "leave that item out, or take a model with a longer context"
         )
-    return Plan(tuple(bare[:shared]), tuple(tuple(ids[shared:]) for ids in whole))
+    return ScoringPlan(tuple(bare[:shared]), tuple(tuple(ids[shared:]) for ids in whole))
 
 
 def _total(found: Scores, context: Ids, tail: Ids) -> float:
@@ -81,7 +81,7 @@ Row = tuple[Ids, dict[int, set[int]]]
 """Ids to run, and the tokens wanted after each of its lengths."""
 
 
-def _batches(plans: Sequence[Plan], size: int) -> list[list[Row]]:
+def _batches(plans: Sequence[ScoringPlan], size: int) -> list[list[Row]]:
     """Every different row once, longest first, as in generation."""
     wanted: dict[Ids, dict[int, set[int]]] = {}
     for plan in plans:

@@ -35,7 +35,7 @@ class Hazard:
 
 
 @dataclass(frozen=True)
-class Benign:
+class BenignTopic:
     name: str
     tools: dict[str, str]  # verb -> tool
     things: Halves
@@ -66,7 +66,7 @@ class Content:
     hazards: dict[str, Hazard]
     benign_acts: Halves
     benign_answers: tuple[str, ...]
-    benign: dict[str, Benign]
+    benign: dict[str, BenignTopic]
     borderline: dict[str, Borderline]
     fact_forms: Halves
     fact_true: str
@@ -125,7 +125,7 @@ def load() -> Content:
         hazards=hazards,
         benign_acts=_halves(safe["acts"]),
         benign_answers=tuple(safe["answers"]["benign"]),
-        benign={n: Benign(n, r["verbs"], _halves(r["things"])) for n, r in safe["benign"].items()},
+        benign={n: BenignTopic(n, r["verbs"], _halves(r["things"])) for n, r in safe["benign"].items()},
         borderline={n: _borderline(n, r, tuple(hazards)) for n, r in safe["borderline"].items()},
         fact_forms=_halves(facts["forms"]),
         fact_true=facts["forms"]["true"],

@@ -43,7 +43,7 @@ TURN = re.compile(r"^@(system|user|assistant)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Guard:
+class GuardForm:
     """The form in which a guard model answers: patterns (Python's `re`) that tell its two words apart.
 
     category: finds the kind of harm, its last group if it has one. categories: what its codes mean.
@@ -66,7 +66,7 @@ class PromptSet:
     texts: Mapping[str, str]
     readers: Mapping[str, str]
     repair: int = 0
-    guard: Guard | None = None
+    guard: GuardForm | None = None
 
     def has(self, name: str) -> bool:
         return name in self.texts

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from iteralign.errors import UserError, unknown
-from iteralign.prompts import Guard, PromptSet
+from iteralign.prompts import GuardForm, PromptSet
 from iteralign.security import documents
 
 TURNS = '@user\n{{ defused(request) }}\n@assistant\n{{ defused(response) or "(no answer)" }}\n'
@@ -52,7 +52,7 @@ def _folder() -> Traversable:
 def _set(name: str, written: dict[str, Any]) -> PromptSet:
     for key in (*(set(written) - KNOWN), *(NEEDED - set(written))):
         raise UserError(f"guard {name}: {key!r} is {'not known' if key in written else 'missing'}")
-    guard = Guard(
+    guard = GuardForm(
         written["harmful"],
         written["harmless"],
         written.get("category", ""),
@@ -62,7 +62,7 @@ def _set(name: str, written: dict[str, Any]) -> PromptSet:
     return PromptSet(name, {"judge": written.get("judge", TURNS)}, {"verdict": "guard"}, guard=guard)
 
 
-def _try(name: str, guard: Guard, examples: dict[str, str]) -> None:
+def _try(name: str, guard: GuardForm, examples: dict[str, str]) -> None:
     """A form that misreads its own examples would misread all."""
     try:
         for kind in ("harmful", "harmless"):

@@ -79,7 +79,7 @@ def unwatched(_: Event) -> None:
     """The watcher of a run that nobody watches."""
 
 
-class Journal:
+class RunJournal:
     """The journal of the run directory `root`. Whoever opens one holds the directory's Lock.
 
     on_event: hears of every step as it goes; may be called from a worker thread of a model.

@@ -22,7 +22,7 @@ from iteralign.models.vllm.policies import VllmPolicies
 from iteralign.organism import tokens
 from iteralign.prompts import PromptSet, guarding
 from iteralign.protocols import Lab, Model
-from iteralign.record.journal import Journal
+from iteralign.record.journal import RunJournal
 from iteralign.run import offline, principles
 from iteralign.run.inputs import material, report_probes
 from iteralign.run.stopping import Stopping
@@ -30,7 +30,7 @@ from iteralign.security import documents
 from iteralign.settings import Connection, Guard, Loading, Method, Propose, Proposing, Trying, narrowed
 from iteralign.stop import StopRule
 from iteralign.training import store
-from iteralign.training.merge import Options, merge
+from iteralign.training.merge import MergeOptions, merge
 from iteralign.training.sft import SftTrainer, unneeded, unwatched
 from iteralign.types import Checkpoint, History, Material, Probe, Sampling
 
@@ -56,7 +56,7 @@ class Assembly:
     test: tuple[Probe, ...]
 
 
-def assemble(config: Config, root: Path, journal: Journal, purse: Purse) -> Assembly:
+def assemble(config: Config, root: Path, journal: RunJournal, purse: Purse) -> Assembly:
     """Actors and values of a run. Loads no weights, but fetches those of a hub id. Raises UserError, WorldError."""
     prices.require(config)
     return Assembly(
@@ -213,7 +213,7 @@ def trainer(
 
 def merged(config: Config, root: Path, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
     """Write a trained policy to `out` as a model of its own. Raises UserError, WorldError."""
-    merge(source(config), checkpoint, root, out, Options(template(config), dtype))
+    merge(source(config), checkpoint, root, out, MergeOptions(template(config), dtype))
 
 
 def adapter(root: Path, checkpoint: Checkpoint, out: Path) -> None:

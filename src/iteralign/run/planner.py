@@ -22,7 +22,7 @@ from iteralign.loop import iteralign
 from iteralign.measure import probe
 from iteralign.models.scripted import ScriptedModel
 from iteralign.protocols import Lab
-from iteralign.record.journal import Event, Journal, StepReached, unwatched
+from iteralign.record.journal import Event, RunJournal, StepReached, unwatched
 from iteralign.record.replay import NOBODY, step_value
 from iteralign.run import build, offline
 from iteralign.run.inputs import material, report_probes
@@ -77,10 +77,10 @@ def plan(config: Config, calibrate: bool = False, tell: Tell = lambda _: None) -
     return Plan(config, questions, probes, found)
 
 
-def journal_of(root: Path, told: Callable[[Event], None] = unwatched) -> Journal:
+def journal_of(root: Path, told: Callable[[Event], None] = unwatched) -> RunJournal:
     """The journal of a small run in `root`, which ends with the gate of its first iteration."""
     root.mkdir(parents=True, exist_ok=True)
-    return Journal(root, told, stop_after=(1, "gate"))
+    return RunJournal(root, told, stop_after=(1, "gate"))
 
 
 def rehearse(
@@ -88,7 +88,7 @@ def rehearse(
     questions: Material,
     probes: Sequence[Probe],
     lab: Lab,
-    journal: Journal,
+    journal: RunJournal,
     policy: Checkpoint,
     real: bool,
 ) -> Calibration:

@@ -16,7 +16,7 @@ from iteralign.lm import checkpoints
 from iteralign.loop import iteralign
 from iteralign.record import artifact
 from iteralign.record.disk import disk, sweep, write_whole
-from iteralign.record.journal import Event, Journal
+from iteralign.record.journal import Event, RunJournal
 from iteralign.record.lock import Lock
 from iteralign.record.provenance import record
 from iteralign.record.replay import OUTCOME, TRUTH, config_of
@@ -52,7 +52,7 @@ def run(
             on_event(event)
             purse.event(event)
 
-        journal = Journal(root, told, stop_after=stop_after)
+        journal = RunJournal(root, told, stop_after=stop_after)
         a = build.assemble(config, root, journal, purse)
         with closing(a.lab):
             _test(a, journal, 0, a.policy)
@@ -99,7 +99,7 @@ def prune(root: Path, turns: Sequence[Iteration], keep: int | None) -> None:
             checkpoints.prune(root / path)
 
 
-def _test(a: build.Assembly, journal: Journal, t: int, policy: Checkpoint) -> None:
+def _test(a: build.Assembly, journal: RunJournal, t: int, policy: Checkpoint) -> None:
     with a.lab.serve(policy) as model:
         journal.at(t)("test", measure.probe, model, a.lab.meter, a.test, a.method.measure, a.method.sampling)
 

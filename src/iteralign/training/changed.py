@@ -26,7 +26,7 @@ Values = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Changed:
+class WeightChange:
     """Shares of the trained weights: `moved` by training, and `kept` moved in the policy's number format."""
 
     moved: float
@@ -42,7 +42,7 @@ def values(model: Any) -> Values:
     return {name: _some(p) for name, p in model.named_parameters() if p.requires_grad}
 
 
-def since(before: Values, model: Any, dtype: str) -> Changed:
+def since(before: Values, model: Any, dtype: str) -> WeightChange:
     """What became of them; `dtype` is what the policy holds them in."""
     served, total, moved, kept = getattr(torch, dtype), 0, 0.0, 0.0
     for name, parameter in model.named_parameters():
@@ -51,10 +51,10 @@ def since(before: Values, model: Any, dtype: str) -> Changed:
             total += n
             moved += n * float((old != new).double().mean())
             kept += n * float((old.to(served) != new.to(served)).double().mean())
-    return Changed(round(moved / total, 4), round(kept / total, 4))
+    return WeightChange(round(moved / total, 4), round(kept / total, 4))
 
 
-def reported(before: Values, model: Any, settings: Training, dtype: str) -> Changed:
+def reported(before: Values, model: Any, settings: Training, dtype: str) -> WeightChange:
     """The same as the policy of these (resolved) settings will hold the weights, and one line if too little of the
     training is left."""
     # An adapter runs in float32 beside its base, whatever that is in.
@@ -65,7 +65,7 @@ def reported(before: Values, model: Any, settings: Training, dtype: str) -> Chan
     return changed
 
 
-def _warn(changed: Changed, settings: Training, dtype: str) -> None:
+def _warn(changed: WeightChange, settings: Training, dtype: str) -> None:
     ways = [f"a higher training.lr than {settings.lr:g}"]
     if (
         changed.moved == 0

@@ -14,14 +14,14 @@ from iteralign.types import Checkpoint
 
 
 @dataclass(frozen=True)
-class Options:
+class MergeOptions:
     """template: the policy's, which goes with the model. dtype: its number format; auto is the base's own."""
 
     template: str = "auto"
     dtype: str = "auto"
 
 
-def merge(base: weights.Source, checkpoint: Checkpoint, root: Path, out: Path, options: Options) -> Path:
+def merge(base: weights.Source, checkpoint: Checkpoint, root: Path, out: Path, options: MergeOptions) -> Path:
     """Write weights, config and tokenizer of `checkpoint`, which lies in `root`, to `out`, whole or not at all.
 
     Raises UserError (the checkpoint is damaged, the adapter is for another base), WorldError (memory).

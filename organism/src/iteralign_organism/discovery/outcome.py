@@ -24,7 +24,7 @@ MEASURING = ("test", "metrics")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SiblingOutcome:
     """A finished run.
 
     precision: None where no principle was adopted. discovered_at: the iteration in which the last planted gap was
@@ -53,7 +53,7 @@ class Outcome:
     provenance: Mapping[str, Any]
 
 
-def outcome(root: Path, arm: str, sibling: str) -> Outcome | None:
+def outcome(root: Path, arm: str, sibling: str) -> SiblingOutcome | None:
     """What the run in `root` came to; None if it is not finished. Raises UserError if it is damaged."""
     past = replay(root)
     if past.outcome is None or past.planted is None:
@@ -62,7 +62,7 @@ def outcome(root: Path, arm: str, sibling: str) -> Outcome | None:
     if before is None or after is None:
         return None
     found, at = _found(past)
-    return Outcome(
+    return SiblingOutcome(
         arm,
         sibling,
         past.planted,

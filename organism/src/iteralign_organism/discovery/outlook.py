@@ -20,7 +20,7 @@ Progress = Literal["done", "begun", "to do"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class BenchOutlook:
     """organisms: the state of each sibling. runs: of each (arm, sibling). planting_s, running_s (by
     arm): seconds still to go. timed: of how many plantings and runs the times on record were averaged; 0 is assumed."""
 
@@ -32,7 +32,7 @@ class Outlook:
     timed_runs: int
 
 
-def outlook(bench: Bench, planting: Planting | None = None) -> Outlook:
+def outlook(bench: Bench, planting: Planting | None = None) -> BenchOutlook:
     """From the folders alone. Raises UserError where an organism is another one, or a run is damaged."""
     how = planting or Planting()
     organisms = {s: family.state(bench.organism(s), FAMILY[s], how) for s in bench.siblings}
@@ -46,7 +46,7 @@ def outlook(bench: Bench, planting: Planting | None = None) -> Outlook:
         for job, state in runs.items()
         if state != "done"
     }
-    return Outlook(
+    return BenchOutlook(
         organisms,
         runs,
         sum(state != "planted" for state in organisms.values()) * _mean(plantings, PLANTING_S),

@@ -28,15 +28,15 @@ class Watch(Protocol):
 
     def running(self, arm: str, sibling: str) -> AbstractContextManager[OnEvent]: ...
 
-    def failed(self, failure: "Failure") -> None: ...
+    def failed(self, failure: "FailedJob") -> None: ...
 
-    def left(self, failure: "Failure") -> None:
+    def left(self, failure: "FailedJob") -> None:
         """Another process is at work there, and it is left to it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedJob:
     """What could not be done, and the line that says why."""
 
     what: str
@@ -45,12 +45,12 @@ class Failure:
 
 def perform(
     bench: Bench, watch: Watch, planting: Planting | None = None, run: Run = execute
-) -> tuple[Failure, ...]:
+) -> tuple[FailedJob, ...]:
     """Plant and run what is not done yet; what failed. `run` does one run, and replays what is recorded of it.
 
     Raises UserError where a config is wrong, before anything is done.
     """
-    failures: list[Failure] = []
+    failures: list[FailedJob] = []
     configs = {job: bench.config(*job) for job in bench.jobs}
 
     @contextmanager
@@ -58,9 +58,9 @@ def perform(
         try:
             yield
         except InUse as error:
-            watch.left(Failure(what, str(error)))
+            watch.left(FailedJob(what, str(error)))
         except IterAlignError as error:
-            failures.append(Failure(what, str(error)))
+            failures.append(FailedJob(what, str(error)))
             watch.failed(failures[-1])
 
     for sibling in bench.siblings:

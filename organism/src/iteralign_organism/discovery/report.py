@@ -14,7 +14,7 @@ from iteralign.record.replay import OUTCOME
 from iteralign.stats import Interval, Paired
 from iteralign.types import Rate
 from iteralign_organism.discovery.layout import Bench
-from iteralign_organism.discovery.outcome import Outcome, outcome
+from iteralign_organism.discovery.outcome import SiblingOutcome, outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Report:
 
     arms: tuple[Arm, ...]
     against: tuple[Against, ...]
-    runs: tuple[Outcome, ...]
+    runs: tuple[SiblingOutcome, ...]
     missing: tuple[str, ...]
 
 
@@ -82,7 +82,7 @@ def report(bench: Bench) -> Report:
     )
 
 
-def pooled(arm: str, runs: Sequence[Outcome]) -> Arm:
+def pooled(arm: str, runs: Sequence[SiblingOutcome]) -> Arm:
     """One arm over its siblings."""
     return Arm(
         name=arm,
@@ -102,7 +102,9 @@ def pooled(arm: str, runs: Sequence[Outcome]) -> Arm:
     )
 
 
-def against(first: Sequence[Outcome], others: Sequence[Sequence[Outcome]]) -> tuple[Against, ...]:
+def against(
+    first: Sequence[SiblingOutcome], others: Sequence[Sequence[SiblingOutcome]]
+) -> tuple[Against, ...]:
     """The first arm against each of the others."""
     ours = {run.sibling: run for run in first}
     pairs = [[(ours[run.sibling], run) for run in other if run.sibling in ours] for other in others]
@@ -112,7 +114,9 @@ def against(first: Sequence[Outcome], others: Sequence[Sequence[Outcome]]) -> tu
     return tuple(_against(shared, c, p) for shared, c, p in zip(pairs, changed, adjusted, strict=True))
 
 
-def _against(pairs: Sequence[tuple[Outcome, Outcome]], violations: Paired, holm: float) -> Against:
+def _against(
+    pairs: Sequence[tuple[SiblingOutcome, SiblingOutcome]], violations: Paired, holm: float
+) -> Against:
     smallest = min(_violations([pair], "probe").p_value for pair in pairs)
     largest = max(_violations([pair], "family").p_value for pair in pairs)
     values: dict[str, list[tuple[float | None, float | None]]] = {
@@ -128,7 +132,7 @@ def _against(pairs: Sequence[tuple[Outcome, Outcome]], violations: Paired, holm:
 
 
 def _violations(
-    pairs: Sequence[tuple[Outcome, Outcome]], by: Literal["sibling", "family", "probe"]
+    pairs: Sequence[tuple[SiblingOutcome, SiblingOutcome]], by: Literal["sibling", "family", "probe"]
 ) -> Paired:
     """The hazard probes after the other arm and after ours, one by one."""
     shared = [(a, b.hazards[id], a.hazards[id]) for a, b in pairs for id in a.hazards if id in b.hazards]
@@ -139,7 +143,7 @@ def _violations(
     )
 
 
-def _outcome(bench: Bench, arm: str, sibling: str) -> Outcome | None:
+def _outcome(bench: Bench, arm: str, sibling: str) -> SiblingOutcome | None:
     root = bench.root(arm, sibling)
     with disk(root):
         return outcome(root, arm, sibling) if (root / OUTCOME).is_file() else None

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from iteralign.experiment.tables import Entry, Kind, Row, Section, Table
+from iteralign.experiment.tables import Kind, Row, Section, Table, TableEntry
 from iteralign.stats import Interval
 from iteralign.types import Rate
 from iteralign_organism.discovery.family import FAMILY
-from iteralign_organism.discovery.outcome import Outcome
-from iteralign_organism.discovery.outlook import Outlook
+from iteralign_organism.discovery.outcome import SiblingOutcome
+from iteralign_organism.discovery.outlook import BenchOutlook
 from iteralign_organism.discovery.report import Against, Arm, Report
 
 FIGURES = (
@@ -54,7 +54,7 @@ def tables(report: Report, wanted: int) -> tuple[Table, ...]:
     return (whole, *_against(report.against), _siblings(report.runs)) if arms else ()
 
 
-def outlook(found: Outlook) -> Table:
+def outlook(found: BenchOutlook) -> Table:
     """What is done and what is left."""
     states: dict[str, list[str]] = {"organisms": list(found.organisms.values())}
     for (arm, _), state in found.runs.items():
@@ -70,16 +70,16 @@ def outlook(found: Outlook) -> Table:
     )
 
 
-def _progress(states: Sequence[str], left: float) -> tuple[Entry, ...]:
+def _progress(states: Sequence[str], left: float) -> tuple[TableEntry, ...]:
     done, begun, open_ = (
         sum(state in kinds for state in states)
         for kinds in (("planted", "done"), ("half planted", "begun"), ("absent", "to do"))
     )
     return (
-        Entry(done, "of", n=len(states)),
-        Entry(begun, "count"),
-        Entry(open_, "count"),
-        Entry(left, "seconds"),
+        TableEntry(done, "of", n=len(states)),
+        TableEntry(begun, "count"),
+        TableEntry(open_, "count"),
+        TableEntry(left, "seconds"),
     )
 
 
@@ -87,7 +87,7 @@ def _basis(what: str, timed: int) -> str:
     return f"time of {what}: {f'the mean of {timed} on record' if timed else 'assumed, as none is on record'}"
 
 
-def _begun(found: Outlook) -> tuple[str, ...]:
+def _begun(found: BenchOutlook) -> tuple[str, ...]:
     """What is half done, by name."""
     half = [
         f"{sibling} is half planted, and is planted anew"
@@ -100,9 +100,9 @@ def _begun(found: Outlook) -> tuple[str, ...]:
     )
 
 
-def _arm(arm: Arm, wanted: int) -> tuple[Entry | None, ...]:
+def _arm(arm: Arm, wanted: int) -> tuple[TableEntry | None, ...]:
     return (
-        Entry(len(arm.siblings), "of", n=wanted),
+        TableEntry(len(arm.siblings), "of", n=wanted),
         _mean(arm.precision, "share"),
         _mean(arm.recall, "share"),
         _share(arm.named),
@@ -138,14 +138,14 @@ TESTED = (
 )
 
 
-def _changes(c: Against) -> tuple[Entry | None, ...]:
+def _changes(c: Against) -> tuple[TableEntry | None, ...]:
     v = c.violations
     return (
-        Entry(c.on["recall"], "count"),
+        TableEntry(c.on["recall"], "count"),
         *(_mean(c.differences[key], kind, c.on[key]) for key, (_, kind) in CHANGES.items()),
         _mean(v.difference, "difference", v.n),
-        *(Entry(n, "count") for n in (v.closed, v.regressed)),
-        *(Entry(p, "p") for p in (*c.alone, v.p_value, c.holm)),
+        *(TableEntry(n, "count") for n in (v.closed, v.regressed)),
+        *(TableEntry(p, "p") for p in (*c.alone, v.p_value, c.holm)),
     )
 
 
@@ -162,8 +162,8 @@ COLUMNS = (
 )
 
 
-def _siblings(runs: Sequence[Outcome]) -> Table:
-    by_sibling: Mapping[str, list[Outcome]] = {s: [r for r in runs if r.sibling == s] for s in FAMILY}
+def _siblings(runs: Sequence[SiblingOutcome]) -> Table:
+    by_sibling: Mapping[str, list[SiblingOutcome]] = {s: [r for r in runs if r.sibling == s] for s in FAMILY}
     sections = tuple(
         Section(f"{sibling}: {', '.join(members[0].planted)}", tuple(Row(r.arm, _run(r)) for r in members))
         for sibling, members in by_sibling.items()
@@ -173,26 +173,26 @@ def _siblings(runs: Sequence[Outcome]) -> Table:
     return Table("siblings", "Discovery by sibling", COLUMNS, sections, notes)
 
 
-def _run(run: Outcome) -> tuple[Entry | None, ...]:
+def _run(run: SiblingOutcome) -> tuple[TableEntry | None, ...]:
     named = len(set(run.named) & set(run.planted))
     at, calls = run.discovered_at, run.calls
     return (
-        Entry(named, "of", n=len(run.planted)),
-        None if run.precision is None else Entry(run.precision, "share"),
-        None if at is None else Entry(at, "of", n=run.iterations),
-        None if calls is None else Entry(calls, "count"),
+        TableEntry(named, "of", n=len(run.planted)),
+        None if run.precision is None else TableEntry(run.precision, "share"),
+        None if at is None else TableEntry(at, "of", n=run.iterations),
+        None if calls is None else TableEntry(calls, "count"),
         *map(_share, run.violations),
-        Entry(run.closed.hits, "of", n=run.closed.n),
+        TableEntry(run.closed.hits, "of", n=run.closed.n),
         *map(_share, run.borderline),
     )
 
 
-def _mean(found: Interval | None, kind: Kind, n: int | None = None) -> Entry | None:
+def _mean(found: Interval | None, kind: Kind, n: int | None = None) -> TableEntry | None:
     """The entry; without an interval where all are alike, as a width of nothing would look like certainty."""
     if found is None or found.low == found.high:
-        return None if found is None else Entry(found.value, kind, n=n)
-    return Entry(found.value, kind, found.low, found.high, n)
+        return None if found is None else TableEntry(found.value, kind, n=n)
+    return TableEntry(found.value, kind, found.low, found.high, n)
 
 
-def _share(rate: Rate, kind: Kind = "share") -> Entry:
-    return Entry(rate.hits if kind == "of" else rate.value, kind, rate.low, rate.high, rate.n)
+def _share(rate: Rate, kind: Kind = "share") -> TableEntry:
+    return TableEntry(rate.hits if kind == "of" else rate.value, kind, rate.low, rate.high, rate.n)

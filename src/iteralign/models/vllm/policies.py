@@ -19,7 +19,7 @@ from iteralign.errors import UserError, WorldError
 from iteralign.lm import checkpoints, devices, weights
 from iteralign.lm.chat import Chat
 from iteralign.models.vllm import server
-from iteralign.models.vllm.adapter_swap import BASE, Engine
+from iteralign.models.vllm.adapter_swap import BASE, AdapterServer
 from iteralign.models.vllm.http import Gone, OffProtocol, Refused, Web
 from iteralign.models.vllm.server import Server
 from iteralign.protocols import Model, OnReplies, unheard
@@ -58,7 +58,7 @@ class VllmPolicies:
         self.root, self.policy, self.vllm, self.lora_rank = root, policy, vllm, lora_rank
         self.source = weights.Source(base, policy.revision, policy.trust_remote_code)
         self._server: Server | None = None
-        self._engine: Engine | None = None
+        self._engine: AdapterServer | None = None
         self._runs: str | None = None
         self._asleep = False
         self._context = 0
@@ -147,7 +147,7 @@ class VllmPolicies:
                 raise OffProtocol("its list of models names none with its context (max_model_len)") from None
         if self.vllm.url is not None:
             self._same_base(str(card.get("root")), folder)
-        self._engine, self._runs = Engine(web, self.root, str(card["id"]), self.dtype), whole
+        self._engine, self._runs = AdapterServer(web, self.root, str(card["id"]), self.dtype), whole
         if whole is not None:
             with self.explained():
                 self._engine.prove(self._engine.base, folder, [])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from iteralign.report.ledger.differences import likeness
-from iteralign.report.ledger.record import Record
+from iteralign.report.ledger.record import LedgerRecord
 from iteralign.types import Principle, Prompt, Trial
 
 GIVEN = "given"
@@ -46,7 +46,7 @@ class Entry:
     trial: Trial | None = None
 
 
-def entries(record: Record) -> tuple[Entry, ...]:
+def entries(record: LedgerRecord) -> tuple[Entry, ...]:
     """One for each proposal, in the order in which they were made; first what was given and never proposed."""
     prompts = {
         v.response.prompt.id: v.response.prompt for turn in record.turns.values() for v in turn.verdicts
@@ -62,7 +62,7 @@ def entries(record: Record) -> tuple[Entry, ...]:
 
 
 def _entry(
-    record: Record, prompts: Mapping[str, Prompt], principle: Principle, decision: str, reason: str
+    record: LedgerRecord, prompts: Mapping[str, Prompt], principle: Principle, decision: str, reason: str
 ) -> Entry:
     active = _active(record, principle) if decision in ("adopted", GIVEN) else ()
     latest = _latest(record, principle, active)
@@ -79,7 +79,7 @@ def _entry(
     )
 
 
-def _active(record: Record, principle: Principle) -> tuple[int, ...]:
+def _active(record: LedgerRecord, principle: Principle) -> tuple[int, ...]:
     """From its birth on; where principles last for one batch, the same text may be adopted anew later."""
     if not record.config.propose.accumulate and principle.born:
         return (principle.born,)
@@ -90,12 +90,12 @@ def _active(record: Record, principle: Principle) -> tuple[int, ...]:
     )
 
 
-def _trial(record: Record, principle: Principle) -> Trial | None:
+def _trial(record: LedgerRecord, principle: Principle) -> Trial | None:
     turn = record.turns[principle.born]
     return next((trial for trial in turn.trials if trial.principle == principle.id), None)
 
 
-def _latest(record: Record, principle: Principle, active: Sequence[int]) -> Principle:
+def _latest(record: LedgerRecord, principle: Principle, active: Sequence[int]) -> Principle:
     """The principle with all the evidence that it had in the end."""
     last = record.turns[active[-1]].law.constitution.principles if active else ()
     return next((p for p in last if p.id == principle.id), principle)
@@ -105,11 +105,11 @@ def _asked(prompts: Mapping[str, Prompt], ids: Sequence[str]) -> tuple[Prompt, .
     return tuple(prompts.get(id, Prompt(id, "")) for id in ids)
 
 
-def _rows(record: Record, t: int, id: str) -> tuple[str, ...]:
+def _rows(record: LedgerRecord, t: int, id: str) -> tuple[str, ...]:
     return tuple(r.prompt.id for r in record.turns[t].accepted if id in r.shown)
 
 
-def _overlaps(record: Record, principle: Principle) -> tuple[Overlap, ...]:
+def _overlaps(record: LedgerRecord, principle: Principle) -> tuple[Overlap, ...]:
     """With every other principle that was ever in force and has something in common with it, most first."""
     others = [p for p in record.constitution if p.id != principle.id]
     found = [

@@ -21,16 +21,16 @@ from iteralign.config.schema import Config
 from iteralign.errors import UserError
 from iteralign.record import artifact, calls
 from iteralign.record.disk import disk, sweep
-from iteralign.record.journal import Event, Journal
+from iteralign.record.journal import Event, RunJournal
 from iteralign.record.lock import Lock
 from iteralign.record.replay import Past, replay
 from iteralign.report.ledger.context import Lift, Tried, lifts, revisions
 from iteralign.report.ledger.entries import Entry, entries
-from iteralign.report.ledger.record import Record, record
+from iteralign.report.ledger.record import LedgerRecord, record
 from iteralign.run import build, offline
 from iteralign.types import Example, Metrics, Principle, Probe, Revision, Verdict
 
-Assemble = Callable[[Config, Path, Journal, Purse], build.Assembly]
+Assemble = Callable[[Config, Path, RunJournal, Purse], build.Assembly]
 FOLDER = "ledger"
 FAILURES = 12
 """Failures that a principle is tried on, at most, unless told otherwise (ours, as in a trial)."""
@@ -44,12 +44,12 @@ def place(root: Path, t: int, step: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workbench:
     """A finished run with its actors at hand."""
 
     past: Past
-    record: Record
-    journal: Journal
+    record: LedgerRecord
+    journal: RunJournal
     cast: build.Assembly
 
     @property
@@ -66,7 +66,7 @@ class Bench:
 @contextmanager
 def opened(
     root: Path, on_event: Callable[[Event], None], assemble: Assemble = build.assemble
-) -> Iterator[Bench]:
+) -> Iterator[Workbench]:
     """The run in `root`, locked, with the actors that `assemble` finds for its config. Raises UserError where it is not
     finished, or in use."""
     past, folder = replay(root), root / FOLDER
@@ -80,11 +80,11 @@ def opened(
             on_event(event)
             purse.event(event)
 
-        journal = Journal(folder, told, place=place)
+        journal = RunJournal(folder, told, place=place)
         assembly = assemble(past.config, folder, journal, purse)
         with closing(assembly.lab):
             try:
-                yield Bench(past, record(root), journal, assembly)
+                yield Workbench(past, record(root), journal, assembly)
             except artifact.Changed:
                 raise UserError(
                     f"{folder} holds measurements of another --n, or of the run before it went on; "
@@ -112,7 +112,7 @@ def _purse(past: Past, root: Path) -> Purse:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class MeasuringCost:
     """What a measurement asks for if nothing of it is on record. judged: answers that `judge`, the meter, judges."""
 
     trainings: int
@@ -124,7 +124,7 @@ class Cost:
 class InContext:
     """Each principle in the context of the untrained policy, on at most `n` of its failures."""
 
-    bench: Bench
+    bench: Workbench
     n: int = FAILURES
 
     @cached_property
@@ -140,8 +140,10 @@ class InContext:
         return [p for p in self.bench.cast.material.probes if p.kind in ("benign", "borderline")]
 
     @property
-    def cost(self) -> Cost:
-        return Cost(0, len(revisions(self.tried)) + len(self.safe) * (1 + len(self.tried)), self.bench.judge)
+    def cost(self) -> MeasuringCost:
+        return MeasuringCost(
+            0, len(revisions(self.tried)) + len(self.safe) * (1 + len(self.tried)), self.bench.judge
+        )
 
     def measure(self) -> None:
         """Raises UserError where the policy is not the one that the run began with; what the actors raise."""
@@ -161,7 +163,7 @@ class LeaveOneOut:
     """The base trained on all accepted rows, and once more for each principle without the rows that it revised, others
     in their place."""
 
-    bench: Bench
+    bench: Workbench
 
     @property
     def accepted(self) -> list[tuple[int, Revision]]:
@@ -193,9 +195,9 @@ class LeaveOneOut:
         }
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> MeasuringCost:
         trainings = len(self.left_out)
-        return Cost(trainings, trainings * len(self.bench.cast.test), self.bench.judge)
+        return MeasuringCost(trainings, trainings * len(self.bench.cast.test), self.bench.judge)
 
     def measure(self) -> None:
         """Raises what the actors raise."""
@@ -226,7 +228,7 @@ def _value(folder: Path, t: int, step: str, kind: Any) -> Any:
     return None if found is None else artifact.value(path, found, kind)
 
 
-def _tried(known: Record, number: int, entry: Entry, n: int) -> Tried:
+def _tried(known: LedgerRecord, number: int, entry: Entry, n: int) -> Tried:
     """Its failures, those first that the oracle had not seen when it proposed the principle."""
     principle = entry.principle
     failed = {v.response.prompt.id: v for t in known.turns.values() for v in judge.harmful(t.verdicts)}
@@ -238,7 +240,7 @@ def _tried(known: Record, number: int, entry: Entry, n: int) -> Tried:
     return Tried(number, principle, law, tuple(chosen), held)
 
 
-def _seen(known: Record, principle: Principle) -> tuple[str, ...]:
+def _seen(known: LedgerRecord, principle: Principle) -> tuple[str, ...]:
     """The failures that the oracle was shown; all, where their kind cannot be told any more."""
     turn, settings = known.turns.get(principle.born), build.proposing(known.config)
     groups = propose.group(judge.harmful(turn.verdicts), settings) if turn else []

@@ -16,7 +16,7 @@ from iteralign.types import Amendment, Principle, Revision, Trial, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class LedgerTurn:
     """One iteration, as far as the ledger is concerned. `accepted` is empty until the gate has spoken, `trials`
     where nothing was tried."""
 
@@ -27,12 +27,12 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LedgerRecord:
     """A run's law-making by iteration, in order."""
 
     root: Path
     config: Config
-    turns: dict[int, Turn]
+    turns: dict[int, LedgerTurn]
 
     @property
     def constitution(self) -> tuple[Principle, ...]:
@@ -41,14 +41,14 @@ class Record:
         return tuple({p.id: p for principles in laws for p in principles}.values())
 
 
-def record(root: Path) -> Record:
+def record(root: Path) -> LedgerRecord:
     """What the run in `root` has on record. Raises UserError if it is none, or damaged."""
     config = config_of(root)
     found = {t: _turn(root, t, config) for t in artifact.iterations(root) if t}
-    return Record(root, config, {t: turn for t, turn in found.items() if turn is not None})
+    return LedgerRecord(root, config, {t: turn for t, turn in found.items() if turn is not None})
 
 
-def _turn(root: Path, t: int, config: Config) -> Turn | None:
+def _turn(root: Path, t: int, config: Config) -> LedgerTurn | None:
     law = cast(Amendment | None, step_value(root, t, "constitution", Amendment))
     if law is None:
         return None
@@ -56,7 +56,7 @@ def _turn(root: Path, t: int, config: Config) -> Turn | None:
     revisions, judged = _steps(root, t, "revisions", Revision), _steps(root, t, "gate", Verdict)
     settings = config.gate.enabled, config.finetune.cut
     accepted = finetune.accept(revisions, judged, *settings) if len(revisions) == len(judged) else ()
-    return Turn(law, verdicts, accepted, _steps(root, t, "trials", Trial))
+    return LedgerTurn(law, verdicts, accepted, _steps(root, t, "trials", Trial))
 
 
 def _steps(root: Path, t: int, step: str, kind: Any) -> tuple[Any, ...]:
