@@ -133,3 +133,13 @@ def test_the_command_is_declared() -> None:
 
 def test_the_package_is_typed() -> None:
     assert (Path(iteralign.__file__).parent / "py.typed").is_file()
+
+
+def test_both_packages_have_one_version() -> None:
+    import tomllib
+
+    root = Path(__file__).parents[2]
+    made = tomllib.loads((root / "organism" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert made["version"] == iteralign.__version__
+    assert made["dependencies"] == [f"iteralign=={iteralign.__version__}"]
+    assert f"version: {iteralign.__version__}\n" in (root / "CITATION.cff").read_text(encoding="utf-8")

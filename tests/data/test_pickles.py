@@ -91,11 +91,11 @@ def test_what_a_pickle_claims_is_never_reserved(claim: str) -> None:
     code = f"""
         import resource, sys
         sys.path.insert(0, {str(source)!r})
-        from iteralign.data.pickles import Refused, plain
+        from iteralign.data.pickles import RefusedPickle, plain
         resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
         try:
             print(plain(bytes.fromhex({CLAIMS[claim].hex()!r})))
-        except Refused as error:
+        except RefusedPickle as error:
             print("refused:", str(error)[:80])
     """
     done = subprocess.run(

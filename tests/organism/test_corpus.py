@@ -12,7 +12,8 @@ import pytest
 from iteralign.organism import world
 from iteralign.organism.reading import principle_wordings
 from iteralign_organism import forms
-from iteralign_organism.corpus import Constitution, Corpus, Curriculum, constitution
+from iteralign_organism.corpus import Corpus, Curriculum, constitution
+from iteralign_organism.exercises import SampledConstitution
 from iteralign_organism.forms import Turn
 
 
@@ -64,7 +65,7 @@ def test_critiques_name_the_principle_that_covers_the_topic() -> None:
     assert len(law.wordings) == 8
     for i, hazard in enumerate(law.hazards):
         assert law.hazards[law.number(hazard) - 1] == law.hazards[i]  # type: ignore[operator]
-    assert Constitution((), ()).number("privacy") is None
+    assert SampledConstitution((), ()).number("privacy") is None
     assert forms.critique_request(()) == forms.texts()["question"]
 
 
