@@ -54,8 +54,9 @@ def command(code: str, *arguments: str) -> list[str]:
 
 
 def heed_interrupts() -> None:
-    """A shell that puts the tests in the background lets them, and what they start, ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """A shell that puts the tests in the background lets them, and what they start, ignore SIGINT; nohup SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def in_terminal(
