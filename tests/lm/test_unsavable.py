@@ -18,7 +18,7 @@ from iteralign.settings import Loading, Policy, Training
 from iteralign.training.merge import MergeOptions, merge
 from iteralign.training.sft import SftTrainer
 from iteralign.types import Checkpoint, Example, Message, Sampling
-from iteralign.types import MergeOptions as Choice
+from iteralign.types import Options as Choice
 
 ON_CPU = Loading(device="cpu")
 

@@ -1,5 +1,6 @@
 """A validation error as one line that a person can act on."""
 
+import re
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args, get_origin
 
@@ -10,6 +11,8 @@ from iteralign.options import fields_of, is_section
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """What pydantic calls a key that a model, or a dataclass, does not have."""
+KINDS = {"tuple": "a list", "string": "a text", "boolean": "true or false"}
+"""What pydantic calls a value, and what a config calls it."""
 SHOWN = 200
 """Characters of a value in a message."""
 
@@ -67,4 +70,11 @@ def _elsewhere(name: str, model: type) -> list[str]:
 
 
 def _plain(message: str) -> str:
-    return message[:1].lower() + message[1:].replace("Input should", "should") if message else message
+    """pydantic's message in the words of a config file."""
+    message = re.sub(r"a (?:valid )?dictionary or an? (?:instance|object) .*", "a table", message)
+    message = re.sub(r"a valid (tuple|string|boolean)", lambda kind: KINDS[kind[1]], message)
+    return re.sub(
+        r"^Input should",
+        "it should",
+        message[:1].lower() + message[1:] if message[:5] != "Input" else message,
+    )
