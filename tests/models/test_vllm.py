@@ -5,6 +5,7 @@ What a real vLLM answers is in tests/integration/test_vllm.py.
 
 import contextlib
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -560,3 +561,33 @@ def test_an_engine_asks_the_places_of_a_witness(stub: Stub, tmp_path: Path) -> N
     engine = AdapterServer(Web(stub.url, None, 10.0), tmp_path, "served", "float32")
     assert engine.ask("served", SEEN) == OTHER
     assert stub.bodies()[0]["prompt"] == [[5, 6], [5, 6, 7]]
+
+
+def test_many_threads_at_once_break_no_connection_of_each_other() -> None:
+    """Threads that shared one pool without keep-alive broke one call in 4,000."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            time.sleep(random.random() * 0.02)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 256
+
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    web = Web(f"http://127.0.0.1:{server.server_port}", None, 30.0)
+    with ThreadPoolExecutor(64) as pool:
+        assert list(pool.map(lambda _: web.post("/x", {}), range(4000))) == [{}] * 4000
+    server.shutdown()
+    server.server_close()

@@ -39,17 +39,16 @@ class Web:
         self.url, self.timeout_s = url.rstrip("/"), timeout_s
         self._keys = keys_of([key], [url], {}, {})
         self._open: set[socket.socket] = set()
-        self._client = httpx.Client(
-            headers={
-                "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
-                **({"Authorization": f"Bearer {key}"} if key else {}),
-            },
-            # A connection a call, so that `watch` sees the socket of each.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-            trust_env=False,
-            verify=ssl.create_default_context() if url.startswith("https:") else False,
-        )
+        self._headers = {
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+        }
+        self._verify = ssl.create_default_context() if url.startswith("https:") else False
+
+    def _client(self) -> httpx.Client:
+        """A client of one call. Threads that share a pool without keep-alive close each other's connections."""
+        return httpx.Client(headers=self._headers, verify=self._verify, trust_env=False)
 
     def post(self, path: str, body: Any = None) -> Any:
         return self._call("POST", path, body)
@@ -73,13 +72,16 @@ class Web:
                 self._open.add(mine[-1])
 
         try:
-            with self._client.stream(
-                method,
-                self.url + path,
-                content=None if body is None else json.dumps(body),  # escapes what a path may hold
-                timeout=timeout_s or self.timeout_s,
-                extensions={"trace": watch},
-            ) as response:
+            with (
+                self._client() as client,
+                client.stream(
+                    method,
+                    self.url + path,
+                    content=None if body is None else json.dumps(body),  # escapes what a path may hold
+                    timeout=timeout_s or self.timeout_s,
+                    extensions={"trace": watch},
+                ) as response,
+            ):
                 content = bytearray()
                 for part in response.iter_raw():
                     content += part
